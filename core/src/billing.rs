@@ -1,0 +1,84 @@
+//! Usage records and the port that receives them.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::id::{AccountId, CallId, KeyId};
+use crate::money::Money;
+use crate::time::Timestamp;
+use crate::usage::{Outcome, Usage};
+
+/// Everything there is to say of one call (inventory row F1). There is exactly one per call,
+/// refused and failed ones included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UsageRecord {
+    /// The call; whoever receives a record twice knows it by this.
+    pub call: CallId,
+    /// When the call was admitted: the instant that decides period and price.
+    pub at: Timestamp,
+    /// Who pays.
+    pub account: AccountId,
+    /// The key used.
+    pub key: KeyId,
+    /// The plan it was under.
+    pub plan: Arc<str>,
+    /// `chat` or `embedding`.
+    pub operation: &'static str,
+    /// Whether the answer came piece by piece.
+    pub stream: bool,
+    /// The model asked for.
+    pub model: Arc<str>,
+    /// The provider that served it, if one did.
+    pub provider: Option<Arc<str>>,
+    /// The model that served it, in the vendor's words.
+    pub served_model: Option<Arc<str>>,
+    /// The vendor's own id of the answer.
+    pub generation: Option<Arc<str>>,
+    /// What was used.
+    pub usage: Usage,
+    /// What vendors counted for attempts of which nothing reached the caller.
+    pub discarded: Usage,
+    /// What the usage costs by the price list of the offer that served it.
+    pub cost: Option<Money>,
+    /// What the vendor says it charges; absent is unknown.
+    pub vendor_cost: Option<Money>,
+    /// How the call ended.
+    pub outcome: Outcome,
+    /// The HTTP status of the answer; of a stream that failed later it is the error's.
+    pub status: u16,
+    /// Why the model stopped.
+    pub finish_reason: Option<Arc<str>>,
+    /// How many attempts were sent to vendors.
+    pub attempts: u32,
+    /// From admission to the end, in microseconds.
+    pub duration_us: u64,
+    /// From admission to the first event of the answer, in microseconds.
+    pub first_event_us: Option<u64>,
+    /// Where the caller was.
+    pub ip: Option<IpAddr>,
+    /// What the caller said it was.
+    pub user_agent: Option<Arc<str>>,
+}
+
+/// Receives usage records: a ledger, a file, a broker.
+///
+/// Proved by `conformance::billing_sink` (feature `conformance`).
+#[async_trait]
+pub trait BillingSink: Debug + Send + Sync + 'static {
+    /// Takes a batch over.
+    ///
+    /// Promise: `Ok` means that every record of the batch is as durable as this sink makes it.
+    /// Delivery is *at least once*, in batches of any size and order; a sink that adds up has to be
+    /// idempotent by [`UsageRecord::call`].
+    ///
+    /// Errors: the batch will be delivered again, whole. Cancellation: as an error.
+    async fn record(&self, records: &[UsageRecord]) -> Result<()>;
+}
+
+const _: fn(&dyn BillingSink) = |_| {};

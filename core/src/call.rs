@@ -1,0 +1,171 @@
+//! One call on its way to a model.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::caller::Caller;
+use crate::error::Result;
+use crate::id::CallId;
+use crate::model::{ModelKind, Offer};
+use crate::provider::Provider;
+use crate::reply::{Hook, Served};
+use crate::time::{Clock, Timestamp};
+use crate::usage::Usage;
+
+/// What a model is asked for: a chat or an embedding. Layers are generic over it, so that each of
+/// them is written once.
+pub trait Operation: Debug + Clone + Send + Sync + 'static {
+    /// What comes back.
+    type Reply: Reply;
+
+    /// What kind of model it takes.
+    const KIND: ModelKind;
+
+    /// The model that the caller asked for: an id or alias of the catalogue.
+    fn model(&self) -> &str;
+
+    /// How much it may use, estimated from its size.
+    fn demand(&self) -> Demand;
+
+    /// Whether the answer comes piece by piece.
+    fn streams(&self) -> bool;
+
+    /// Hands an attempt to the method of `provider` that serves this operation.
+    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<Self::Reply>>;
+}
+
+/// What comes back from a model.
+pub trait Reply: Debug + Send + 'static {
+    /// Who served it.
+    fn served(&self) -> &Served;
+
+    /// Names the offer that served it.
+    fn set_offer(&mut self, offer: Offer);
+
+    /// Has `hook` told how the call ended, once: before this returns when it has ended already,
+    /// else before the last piece of the answer is handed on, or when the reply is dropped.
+    fn watch(self, hook: Hook) -> impl Future<Output = Self> + Send;
+}
+
+/// How much an operation may use: the figures a hold is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// An upper estimate of the prompt's tokens.
+    pub prompt_tokens: u64,
+    /// The most output tokens that the caller wants, for all choices together; `None` when it did
+    /// not say.
+    pub output_tokens: Option<u64>,
+}
+
+/// One call: what is asked, by whom, since when.
+///
+/// Cheap to clone: the retry of a call shares everything with it.
+#[derive(Debug, Clone)]
+pub struct Call<O> {
+    /// The call's id, also its request id; everything recorded of it is idempotent by it.
+    pub id: CallId,
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// What is asked.
+    pub operation: O,
+    /// When it was admitted: the instant that decides period and price.
+    pub received_at: Timestamp,
+    /// The same on [`Clock::elapsed`]'s face, to measure from.
+    pub started: Duration,
+    /// What has happened to it so far.
+    pub trail: Arc<Trail>,
+}
+
+impl<O: Operation> Call<O> {
+    /// A call admitted now.
+    pub fn new(caller: Arc<Caller>, operation: O, clock: &dyn Clock) -> Self {
+        let received_at = clock.now();
+        Self::with_id(CallId::new(received_at), caller, operation, clock)
+    }
+
+    /// A call admitted now under an id that was given out before (the request id).
+    pub fn with_id(id: CallId, caller: Arc<Caller>, operation: O, clock: &dyn Clock) -> Self {
+        Self {
+            id,
+            caller,
+            operation,
+            received_at: clock.now(),
+            started: clock.elapsed(),
+            trail: Arc::default(),
+        }
+    }
+}
+
+/// What has happened to a call so far, shared by its attempts: what is known when it ends without
+/// a reply.
+#[derive(Debug, Default)]
+pub struct Trail {
+    attempts: AtomicU32,
+    in_flight: AtomicBool,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Last {
+    offer: Option<Offer>,
+    discarded: Usage,
+}
+
+impl Trail {
+    /// An attempt is about to be sent to `offer`.
+    pub fn attempt(&self, offer: &Offer) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.store(true, Ordering::Release);
+        self.last().offer = Some(offer.clone());
+    }
+
+    /// The attempt failed; `spent` is what the vendor counted for it, as far as it said.
+    pub fn failed(&self, spent: Option<&Usage>) {
+        self.in_flight.store(false, Ordering::Release);
+        if let Some(spent) = spent {
+            let mut last = self.last();
+            last.discarded = last.discarded.plus(spent);
+        }
+    }
+
+    /// How many attempts were sent upstream.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Whether an attempt is with a vendor and its outcome not known: dropped now, it may have cost
+    /// money that nobody reported.
+    pub fn in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whom the last attempt was sent to.
+    pub fn offer(&self) -> Option<Offer> {
+        self.last().offer.clone()
+    }
+
+    /// What vendors counted for attempts of which nothing reached the caller.
+    pub fn discarded(&self) -> Usage {
+        self.last().discarded
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One attempt to have a call served by one offer.
+#[derive(Debug, Clone)]
+pub struct Attempt<O> {
+    /// The call.
+    pub call: Call<O>,
+    /// Who is to serve it.
+    pub offer: Offer,
+    /// The most output tokens to ask the vendor for, where a hold set one.
+    pub max_output_tokens: Option<u64>,
+}

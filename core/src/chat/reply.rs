@@ -1,0 +1,358 @@
+//! The reply to a chat, and the contract of its stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt as _};
+
+use super::answer::{ChatChunk, Completion};
+use super::prompt::tokens_in;
+use crate::call::Reply;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Offer;
+use crate::money::Money;
+use crate::reply::{Ending, Hook, Hooks, Served, run_on};
+use crate::usage::{Outcome, Usage};
+
+/// One event of a reply.
+#[derive(Debug, Clone)]
+pub enum ChatEvent {
+    /// A piece of the answer, typed; the door encodes it. From providers that translate.
+    Chunk(Box<ChatChunk>),
+    /// One or more complete server-sent events in `OpenAI`'s dialect, ready to be forwarded as they
+    /// are. Holds neither the usage event nor `[DONE]`: they follow from [`ChatEvent::Finish`].
+    Frames(Bytes),
+    /// The whole answer as the JSON of a `chat.completion`, where no stream was asked for.
+    Whole(Bytes),
+    /// The end: everything before it is the complete answer. Nothing follows.
+    Finish(Box<Finish>),
+}
+
+impl ChatEvent {
+    /// The pieces in this event, whichever way it came: for doors of another dialect. A whole
+    /// answer and a finish hold none.
+    ///
+    /// # Errors
+    ///
+    /// [`BadUpstream`](ErrorKind::BadUpstream) when forwarded bytes are no chunks after all.
+    pub fn chunks(&self) -> Result<Vec<ChatChunk>> {
+        match self {
+            Self::Chunk(chunk) => Ok(vec![ChatChunk::clone(chunk)]),
+            Self::Whole(_) | Self::Finish(_) => Ok(Vec::new()),
+            Self::Frames(frames) => {
+                let data = frames.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| line.strip_prefix(b"data:"));
+                data.map(serde_json::from_slice)
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| Error::new(ErrorKind::BadUpstream, "The upstream sent an event that is no chunk").with_source(error))
+            }
+        }
+    }
+}
+
+/// How an answer ended well.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Finish {
+    /// What the vendor counted; `None` when it did not say, never zero for that.
+    pub usage: Option<Usage>,
+    /// What the vendor says it charges; absent is unknown, never zero.
+    pub vendor_cost: Option<Money>,
+    /// The last finish reason, in `OpenAI`'s words.
+    pub finish_reason: Option<Arc<str>>,
+    /// The usage event exactly as the upstream sent it, where it may be forwarded as it is.
+    pub usage_event: Option<Bytes>,
+    /// What the vendor counted for hops of this answer that never reached the caller.
+    pub discarded: Usage,
+    /// The model that answered, where the provider learned it late.
+    pub model: Option<Arc<str>>,
+}
+
+impl Finish {
+    /// An end with this usage and finish reason.
+    pub fn new(usage: Option<Usage>, finish_reason: Option<Arc<str>>) -> Self {
+        Self { usage, finish_reason, ..Self::default() }
+    }
+}
+
+/// Where the events of a reply come from.
+///
+/// The contract: at least one event before the end; exactly one [`ChatEvent::Finish`] as the last,
+/// or exactly one error as the last. Dropping it cancels the upstream call.
+pub trait ChatSource: Stream<Item = Result<ChatEvent>> + Send {
+    /// What was used up to now, as far as the vendor said or as measured here: what is settled when
+    /// the caller leaves. `prompt_tokens` of the result is 0 where the vendor has not said it yet.
+    fn so_far(&self) -> Usage;
+}
+
+/// A reply to a chat: a stream of events, ended by one finish or one error.
+///
+/// *A reply exists once its first event does*: a provider gives it out only with the first event in
+/// hand. What fails before is an `Err` of the call and may be retried or served elsewhere; what
+/// fails after travels in the stream and is final.
+///
+/// Hooks attached by [`Reply::watch`] are told of the end once, before the last event is handed on,
+/// so that the books are written before the caller has the whole answer. Dropped early, the reply
+/// tells them [`Outcome::ClientGone`] with what was used so far.
+pub struct ChatReply {
+    served: Served,
+    prompt_tokens: u64,
+    source: Pin<Box<dyn ChatSource>>,
+    hooks: Hooks,
+    state: State,
+}
+
+enum State {
+    Flowing,
+    /// The hooks are being waited for; then the event they were told of is handed on.
+    Settling(BoxFuture<'static, ()>, Option<Result<ChatEvent>>),
+    Over,
+}
+
+impl ChatReply {
+    /// A reply whose events come from `source`; `prompt_tokens` is the estimate that stands in
+    /// where the vendor says nothing.
+    pub fn new(served: Served, prompt_tokens: u64, source: impl ChatSource + 'static) -> Self {
+        Self { served, prompt_tokens, source: Box::pin(source), hooks: Hooks::default(), state: State::Flowing }
+    }
+
+    /// A reply from any stream of events, for providers that do not count by themselves: text is
+    /// measured as it passes.
+    pub fn from_events(prompt_tokens: u64, events: impl Stream<Item = Result<ChatEvent>> + Send + 'static) -> Self {
+        Self::new(Served::default(), prompt_tokens, Counted { events: Box::pin(events), text_bytes: 0 })
+    }
+
+    /// A reply that is whole already.
+    pub fn whole(completion: &Completion, finish: Finish) -> Self {
+        let body = serde_json::to_vec(completion).expect("a completion is plain JSON");
+        let events = [Ok(ChatEvent::Whole(body.into())), Ok(ChatEvent::Finish(Box::new(finish)))];
+        Self::from_events(0, futures_util::stream::iter(events))
+    }
+
+    /// Who served it, to be completed by those who know more.
+    pub fn served_mut(&mut self) -> &mut Served {
+        &mut self.served
+    }
+
+    /// Reads the reply to its end: the whole answer and how it finished.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the stream.
+    pub async fn collect(mut self) -> Result<(Vec<ChatEvent>, Finish)> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            match event? {
+                ChatEvent::Finish(finish) => return Ok((events, *finish)),
+                event => events.push(event),
+            }
+        }
+        Err(unfinished())
+    }
+
+    fn ending(&self, end: Option<&Result<ChatEvent>>) -> Ending {
+        let mut ending = match end {
+            Some(Ok(ChatEvent::Finish(finish))) => {
+                let usage = finish.usage.unwrap_or_else(|| self.measured());
+                let mut ending = Ending::new(Outcome::Completed, usage);
+                ending.vendor_cost = finish.vendor_cost;
+                ending.finish_reason.clone_from(&finish.finish_reason);
+                ending.discarded = finish.discarded;
+                ending
+            }
+            Some(Err(error)) => {
+                let usage = error.spent().copied().unwrap_or_else(|| self.measured());
+                let mut ending = Ending::new(Outcome::UpstreamFailed, usage);
+                ending.error = Some(error.kind());
+                ending
+            }
+            Some(Ok(_)) | None => {
+                let mut ending = Ending::new(Outcome::ClientGone, self.measured());
+                ending.error = Some(ErrorKind::Cancelled);
+                ending
+            }
+        };
+        ending.served = self.served.clone();
+        ending
+    }
+
+    fn measured(&self) -> Usage {
+        let mut usage = self.source.so_far();
+        if usage.prompt_tokens() == 0 {
+            usage.input = self.prompt_tokens;
+            usage.estimated = true;
+        }
+        usage
+    }
+}
+
+fn unfinished() -> Error {
+    Error::new(ErrorKind::BadUpstream, "The upstream cut the answer short: send the request again")
+        .with_code("upstream_truncated")
+}
+
+impl Stream for ChatReply {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Over => return Poll::Ready(None),
+                State::Settling(hooks, held) => {
+                    ready!(hooks.as_mut().poll(cx));
+                    let held = held.take();
+                    this.state = State::Over;
+                    return Poll::Ready(held);
+                }
+                State::Flowing => {
+                    let event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
+                    if matches!(event, Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))) {
+                        return Poll::Ready(Some(event));
+                    }
+                    if let Ok(ChatEvent::Finish(finish)) = &event
+                        && let Some(model) = &finish.model
+                    {
+                        this.served.model = Some(Arc::clone(model));
+                    }
+                    let ending = this.ending(Some(&event));
+                    match this.hooks.tell(&ending) {
+                        Some(hooks) => this.state = State::Settling(hooks, Some(event)),
+                        None => {
+                            this.state = State::Over;
+                            return Poll::Ready(Some(event));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ChatReply {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Flowing => {
+                let ending = self.ending(None);
+                run_on(self.hooks.tell(&ending));
+            }
+            State::Settling(hooks, _) => run_on(Some(hooks)),
+            State::Over => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for ChatReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatReply").field("served", &self.served).field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}
+
+impl Reply for ChatReply {
+    fn served(&self) -> &Served {
+        &self.served
+    }
+
+    fn set_offer(&mut self, offer: Offer) {
+        self.served.offer = Some(offer);
+    }
+
+    async fn watch(mut self, hook: Hook) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+}
+
+/// Events of a provider that does not count by itself.
+struct Counted {
+    events: Pin<Box<dyn Stream<Item = Result<ChatEvent>> + Send>>,
+    text_bytes: usize,
+}
+
+impl Stream for Counted {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.events.as_mut().poll_next(cx));
+        match &event {
+            Some(Ok(ChatEvent::Chunk(chunk))) => {
+                let texts = chunk.choices.iter().flat_map(|c| [&c.delta.content, &c.delta.reasoning_content]).flatten();
+                self.text_bytes += texts.map(String::len).sum::<usize>();
+            }
+            Some(Ok(ChatEvent::Frames(bytes) | ChatEvent::Whole(bytes))) => self.text_bytes += bytes.len(),
+            _ => {}
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl ChatSource for Counted {
+    fn so_far(&self) -> Usage {
+        Usage::estimate(0, tokens_in(self.text_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn watched(log: &Arc<Mutex<Vec<Ending>>>) -> Hook {
+        let log = Arc::clone(log);
+        Box::new(move |ending| {
+            let ending = ending.clone();
+            Box::pin(async move { log.lock().unwrap().push(ending) })
+        })
+    }
+
+    fn frames(text: &'static str) -> Result<ChatEvent> {
+        Ok(ChatEvent::Frames(Bytes::from_static(text.as_bytes())))
+    }
+
+    fn finish() -> Result<ChatEvent> {
+        Ok(ChatEvent::Finish(Box::new(Finish::new(Some(Usage::estimate(1, 2)), None))))
+    }
+
+    async fn reply(events: Vec<Result<ChatEvent>>, log: &Arc<Mutex<Vec<Ending>>>) -> ChatReply {
+        ChatReply::from_events(7, futures_util::stream::iter(events)).watch(watched(log)).await
+    }
+
+    #[tokio::test]
+    async fn hooks_are_told_before_the_last_event_is_handed_on() {
+        let log = Arc::default();
+        let mut reply = reply(vec![frames("a"), finish()], &log).await;
+        assert!(matches!(reply.next().await, Some(Ok(ChatEvent::Frames(_)))));
+        assert!(log.lock().unwrap().is_empty());
+        assert!(matches!(reply.next().await, Some(Ok(ChatEvent::Finish(_)))));
+        assert_eq!(log.lock().unwrap()[0].outcome, Outcome::Completed);
+        assert!(reply.next().await.is_none());
+        drop(reply);
+        assert_eq!(log.lock().unwrap().len(), 1, "told twice");
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_an_end_is_an_error() {
+        let log = Arc::default();
+        let mut reply = reply(vec![frames("a")], &log).await;
+        reply.next().await.unwrap().unwrap();
+        assert_eq!(reply.next().await.unwrap().unwrap_err().kind(), ErrorKind::BadUpstream);
+        assert_eq!(log.lock().unwrap()[0].outcome, Outcome::UpstreamFailed);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_reply_is_settled_with_what_was_used() {
+        let log: Arc<Mutex<Vec<Ending>>> = Arc::default();
+        let mut reply = reply(vec![frames("abcdef"), finish()], &log).await;
+        reply.next().await.unwrap().unwrap();
+        drop(reply);
+        while log.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let ending = log.lock().unwrap()[0].clone();
+        assert_eq!((ending.outcome, ending.usage.input, ending.usage.output), (Outcome::ClientGone, 7, 2));
+        assert!(ending.usage.estimated);
+    }
+}

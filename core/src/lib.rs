@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+
+pub mod billing;
+pub mod call;
+pub mod caller;
+pub mod chat;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedding;
+pub mod error;
+pub mod id;
+pub mod json;
+pub mod key;
+pub mod model;
+pub mod money;
+pub mod page;
+pub mod plan;
+pub mod price;
+pub mod provider;
+pub mod quota;
+pub mod rate;
+pub mod reply;
+pub mod time;
+pub mod usage;
+
+pub use billing::{BillingSink, UsageRecord};
+pub use call::{Attempt, Call, Demand, Operation, Reply, Trail};
+pub use caller::Caller;
+pub use chat::{ChatEvent, ChatReply, ChatRequest};
+pub use embedding::{EmbedReply, EmbedRequest};
+pub use error::{Error, ErrorKind, Refusal, Result};
+pub use id::{AccountId, CallId, KeyId, OrganisationId};
+pub use key::{ApiKey, KeyHash, KeyStore, NewKey, Pepper, PlainKey};
+pub use model::{Catalogue, Model, Offer};
+pub use money::{Currency, Money};
+pub use plan::{Plan, Plans};
+pub use price::{Price, PriceList};
+pub use provider::{Capabilities, Provider};
+pub use quota::{QuotaPolicy, Reservation};
+pub use rate::{Rate, RateStore};
+pub use reply::{Ending, Hook, Served};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use usage::{Outcome, Usage};

@@ -1,0 +1,99 @@
+//! Quotas: reserved before a call, settled after it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::caller::Caller;
+use crate::error::Result;
+use crate::id::CallId;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// Amounts in every unit that can be used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Amounts {
+    /// Calls.
+    pub calls: u64,
+    /// Tokens, in and out together.
+    pub tokens: u64,
+    /// Money; `None` where no price is known, which a policy with a money limit refuses.
+    pub money: Option<Money>,
+}
+
+impl Amounts {
+    /// One call of this many tokens and this cost.
+    pub const fn call(tokens: u64, money: Option<Money>) -> Self {
+        Self { calls: 1, tokens, money }
+    }
+}
+
+/// What a call asks to hold.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Ask {
+    /// The call; a hold is idempotent by it.
+    pub call: CallId,
+    /// Who pays.
+    pub caller: Arc<Caller>,
+    /// The public model id.
+    pub model: Arc<str>,
+    /// When the call was admitted: the hold belongs to the period of this instant, also when it is
+    /// settled in the next one.
+    pub at: Timestamp,
+    /// The most that the call can use.
+    pub most: Amounts,
+}
+
+impl Ask {
+    /// What `call` of `caller` asks to hold.
+    pub fn new(call: CallId, caller: Arc<Caller>, model: Arc<str>, at: Timestamp, most: Amounts) -> Self {
+        Self { call, caller, model, at, most }
+    }
+}
+
+/// A hold that was granted. It has to be settled or released; one that is forgotten stays counted.
+#[derive(Debug)]
+#[must_use = "a hold that is neither settled nor released stays counted"]
+pub struct Reservation {
+    /// The call it was made for.
+    pub call: CallId,
+    /// The account it was made from.
+    pub account: crate::id::AccountId,
+    /// The instant that decides its period.
+    pub at: Timestamp,
+    /// What is held: at most what was asked.
+    pub held: Amounts,
+}
+
+/// Decides what a caller may still use, and keeps count.
+///
+/// No interleaving of these methods, on one replica or many, lets the settled and held amounts of a
+/// subject pass its limit. Proved by `conformance::quota_policy` (feature `conformance`).
+#[async_trait]
+pub trait QuotaPolicy: Debug + Send + Sync + 'static {
+    /// Holds `ask.most` in every window that applies, all or nothing.
+    ///
+    /// Errors: [`PaymentRequired`](crate::ErrorKind::PaymentRequired) with the limit that refused
+    /// ([`crate::Error::refusal`]); [`Unavailable`](crate::ErrorKind::Unavailable) when the limit
+    /// cannot be evaluated, which refuses, too.
+    ///
+    /// Cancellation: dropped midway, nothing is held, or the hold is found by the policy's own
+    /// recovery. Idempotence: a second ask of the same call gets the same hold.
+    async fn reserve(&self, ask: &Ask) -> Result<Reservation>;
+
+    /// Replaces the hold by what was really used; what was held beyond it is free again.
+    ///
+    /// Counts `used` up to what was held and no further, so that the limit is never passed; what
+    /// was used beyond is an estimate that failed, and the ledger's to book.
+    ///
+    /// Errors: only when the store fails; the hold then stays counted. Idempotent by call.
+    async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()>;
+
+    /// Gives the whole hold back: nothing was used. Errors and idempotence as for settling.
+    async fn release(&self, reservation: Reservation) -> Result<()>;
+}
+
+const _: fn(&dyn QuotaPolicy) = |_| {};

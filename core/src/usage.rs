@@ -1,0 +1,101 @@
+//! What a call used, in buckets that do not overlap.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens (and pieces) of one call in *disjoint* buckets: their sum is the vendor's own total.
+///
+/// Vendors nest their figures differently (`OpenAI`: cached inside prompt, reasoning inside
+/// completion; Gemini: cached inside prompt, thoughts beside candidates; Anthropic: all beside
+/// each other). Each provider takes them apart once, so that nothing downstream has to know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Prompt tokens that were neither read from nor written to a cache, and are not media.
+    pub input: u64,
+    /// Prompt tokens read from the vendor's cache.
+    pub cache_read: u64,
+    /// Prompt tokens written to the vendor's cache.
+    pub cache_write: u64,
+    /// Prompt tokens of audio.
+    pub audio_input: u64,
+    /// Prompt tokens of images.
+    pub image_input: u64,
+    /// Prompt tokens that tools of the vendor brought in (search results, fetched pages).
+    pub tool_input: u64,
+    /// Visible text tokens of the answer.
+    pub output: u64,
+    /// Tokens the model thought with.
+    pub reasoning: u64,
+    /// Audio tokens of the answer.
+    pub audio_output: u64,
+    /// Image tokens of the answer.
+    pub image_output: u64,
+    /// Searches that the vendor ran, in pieces.
+    pub searches: u64,
+    /// `true` when the vendor gave no figure and this one was measured here.
+    pub estimated: bool,
+}
+
+impl Usage {
+    /// A measured stand-in for figures that the vendor did not give.
+    pub fn estimate(prompt_tokens: u64, output_tokens: u64) -> Self {
+        Self { input: prompt_tokens, output: output_tokens, estimated: true, ..Self::default() }
+    }
+
+    /// All tokens on the way in: `prompt_tokens` of the `OpenAI` API.
+    pub const fn prompt_tokens(&self) -> u64 {
+        self.input + self.cache_read + self.cache_write + self.audio_input + self.image_input + self.tool_input
+    }
+
+    /// All tokens on the way out: `completion_tokens` of the `OpenAI` API.
+    pub const fn completion_tokens(&self) -> u64 {
+        self.output + self.reasoning + self.audio_output + self.image_output
+    }
+
+    /// All tokens.
+    pub const fn total_tokens(&self) -> u64 {
+        self.prompt_tokens() + self.completion_tokens()
+    }
+
+    /// Whether nothing at all was counted.
+    pub const fn is_zero(&self) -> bool {
+        self.total_tokens() == 0 && self.searches == 0
+    }
+
+    /// Bucket by bucket the sum of both; estimated if either is.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            cache_read: self.cache_read + other.cache_read,
+            cache_write: self.cache_write + other.cache_write,
+            audio_input: self.audio_input + other.audio_input,
+            image_input: self.image_input + other.image_input,
+            tool_input: self.tool_input + other.tool_input,
+            output: self.output + other.output,
+            reasoning: self.reasoning + other.reasoning,
+            audio_output: self.audio_output + other.audio_output,
+            image_output: self.image_output + other.image_output,
+            searches: self.searches + other.searches,
+            estimated: self.estimated || other.estimated,
+        }
+    }
+}
+
+/// How a call ended, for the record and for who pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The whole answer reached its end.
+    Completed,
+    /// The caller left before the end.
+    ClientGone,
+    /// The vendor failed.
+    UpstreamFailed,
+    /// This side failed.
+    GatewayFailed,
+    /// Nothing was sent upstream: the call was refused here.
+    Refused,
+}

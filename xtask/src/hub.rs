@@ -1,0 +1,3 @@
+pub(crate) fn main(_: &[String]) -> crate::Result {
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The chores of this repository, run as `cargo xtask COMMAND`.
+//!
+//! This is the whole of continuous integration: what passes here passes there, because `.ci/run` calls nothing else.
+//! It depends on serde alone so that it is built in seconds on a machine that has never seen the workspace.
+
+mod bench;
+mod demo;
+mod hub;
+mod layout;
+mod lint;
+mod place;
+mod probe;
+mod process;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+/// Every chore answers with a sentence that says what to do when it fails.
+pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// A chore: its name, one line about it, and what runs it.
+struct Chore {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result,
+}
+
+const CHORES: &[Chore] = &[
+    Chore {
+        name: "demo",
+        about: "start the reference server with scripted vendors and print a working curl line",
+        run: demo::main,
+    },
+    Chore {
+        name: "test",
+        about: "run every suite of the repository, or the named ones",
+        run: test::main,
+    },
+    Chore {
+        name: "lint",
+        about: "formatting, clippy, layout, names and sizes of files",
+        run: lint::main,
+    },
+    Chore {
+        name: "layout",
+        about: "check which package may depend on which",
+        run: layout::main,
+    },
+    Chore {
+        name: "bench",
+        about: "measure the server against a bare proxy",
+        run: bench::main,
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(name) = args.first().filter(|name| !is_help(name)) else {
+        eprintln!("{}", overview());
+        return if args.is_empty() {
+            ExitCode::from(64)
+        } else {
+            ExitCode::SUCCESS
+        };
+    };
+    let Some(chore) = CHORES.iter().find(|chore| chore.name == name) else {
+        eprintln!("There is no chore `{name}`.\n\n{}", overview());
+        return ExitCode::from(64);
+    };
+    match (chore.run)(&args[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\ncargo xtask {name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn overview() -> String {
+    let mut text = String::from("Usage: cargo xtask COMMAND [OPTIONS]\n\n");
+    for chore in CHORES {
+        text += &format!("  {:8} {}\n", chore.name, chore.about);
+    }
+    text + "\n`cargo xtask COMMAND --help` explains one of them."
+}
+
+/// Whether this argument asks for help.
+pub(crate) fn is_help(arg: &str) -> bool {
+    matches!(arg, "-h" | "--help" | "help")
+}
+
+/// Prints `text` and answers true when the arguments ask for help.
+pub(crate) fn helped(args: &[String], text: &str) -> bool {
+    let asked = args.iter().any(|arg| is_help(arg));
+    if asked {
+        println!("{text}");
+    }
+    asked
+}

@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use super::{Program, now};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn alive(pid: &str) -> bool {
+    // A zombie has an empty command line: nobody may be there to reap it.
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+fn gone(pid: &str) -> bool {
+    let deadline = now() + SOON;
+    while alive(pid) {
+        if now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+#[test]
+fn a_dropped_guard_ends_grandchildren_that_ignore_the_polite_signal() {
+    let line = "trap '' TERM; sleep 600 & echo $!; wait";
+    let mut running = Program::shell(line).start_reading().unwrap();
+    let grandchild = running.first_line(SOON).unwrap();
+    assert!(alive(&grandchild));
+    drop(running);
+    assert!(gone(&grandchild), "grandchild {grandchild} survived");
+}
+
+#[test]
+fn a_program_past_its_time_is_an_error() {
+    let error = Program::shell("exec sleep 600")
+        .run(Duration::from_millis(200))
+        .unwrap_err();
+    assert!(error.to_string().contains("did not end"), "{error}");
+}
+
+#[test]
+fn failure_and_output_are_told() {
+    assert!(
+        Program::shell("exit 3")
+            .run(SOON)
+            .unwrap_err()
+            .to_string()
+            .contains("exit status: 3")
+    );
+    assert_eq!(
+        Program::shell("echo one; echo two")
+            .read(SOON, false)
+            .unwrap(),
+        "one\ntwo\n"
+    );
+}
+
+#[test]
+fn a_program_in_the_background_keeps_its_input_open_and_others_find_it_empty() {
+    let mut held = Program::shell("cat >/dev/null; echo closed")
+        .start_reading()
+        .unwrap();
+    assert!(held.first_line(Duration::from_millis(300)).is_err());
+    assert_eq!(
+        Program::shell("cat; echo closed")
+            .read(SOON, false)
+            .unwrap(),
+        "closed\n"
+    );
+}
+
+#[test]
+fn the_first_line_is_awaited_only_so_long() {
+    let mut silent = Program::shell("sleep 600").start_reading().unwrap();
+    let error = silent.first_line(Duration::from_millis(100)).unwrap_err();
+    assert!(error.to_string().contains("printed nothing"), "{error}");
+}
