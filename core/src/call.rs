@@ -166,6 +166,6 @@ pub struct Attempt<O> {
     pub call: Call<O>,
     /// Who is to serve it.
     pub offer: Offer,
-    /// The most output tokens to ask the vendor for, where a hold set one.
+    /// The most output tokens to ask the vendor for, for one choice, where a hold set one.
     pub max_output_tokens: Option<u64>,
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::money::Money;
 use crate::usage::Usage;
 
 /// The result of everything in AI Hub.
@@ -143,6 +144,7 @@ struct Facts {
     alert: bool,
     refusal: Option<Refusal>,
     spent: Option<Usage>,
+    vendor_cost: Option<Money>,
     source: Option<Source>,
 }
 
@@ -161,6 +163,7 @@ impl Error {
             alert: false,
             refusal: None,
             spent: None,
+            vendor_cost: None,
             source: None,
         }))
     }
@@ -236,6 +239,13 @@ impl Error {
         self
     }
 
+    /// What the vendor says it charges although the call failed.
+    #[must_use]
+    pub fn with_vendor_cost(mut self, cost: Money) -> Self {
+        self.0.vendor_cost = Some(cost);
+        self
+    }
+
     /// The cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
@@ -286,6 +296,11 @@ impl Error {
     /// What the vendor counted although the call failed.
     pub fn spent(&self) -> Option<&Usage> {
         self.0.spent.as_ref()
+    }
+
+    /// What the vendor says it charges although the call failed.
+    pub fn vendor_cost(&self) -> Option<Money> {
+        self.0.vendor_cost
     }
 
     /// The line that may be shown to the caller.

@@ -89,6 +89,19 @@ impl Money {
         i64::try_from(nanos.mantissa()).map(|nanos| Self { nanos, currency }).map_err(|_| wrong())
     }
 
+    /// As [`Money::parse`], for amounts that vendors report: digits finer than a nano-unit are
+    /// rounded, half to even.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is no decimal or does not fit.
+    pub fn parse_rounded(text: &str, currency: Currency) -> Result<Self, Error> {
+        let amount = Decimal::from_scientific(text)
+            .or_else(|_| Decimal::from_str(text))
+            .map_err(|_| Error::invalid("amount", "an amount is a decimal number"))?;
+        Self::parse(&amount.round_dp(9).to_string(), currency)
+    }
+
     /// The amount in nano-units.
     pub const fn nanos(self) -> i64 {
         self.nanos
@@ -163,6 +176,8 @@ mod tests {
         for (text, nanos) in [("0.00256995", 2_569_950), ("1.58e-05", 15_800), ("0", 0), ("12", 12_000_000_000)] {
             assert_eq!(Money::parse(text, Currency::USD).unwrap().nanos(), nanos, "{text}");
         }
+        assert_eq!(Money::parse_rounded("0.00000000150001", Currency::USD).unwrap().nanos(), 2);
+        assert_eq!(Money::parse_rounded("1.58e-05", Currency::USD).unwrap().nanos(), 15_800);
         assert!(Money::parse("0.0000000001", Currency::USD).is_err());
         assert!(Money::parse("NaN", Currency::USD).is_err());
     }

@@ -60,6 +60,9 @@ pub struct Finish {
     pub usage: Option<Usage>,
     /// What the vendor says it charges; absent is unknown, never zero.
     pub vendor_cost: Option<Money>,
+    /// What a vendor behind this one bills to an account of ours there ("bring your own key"); absent
+    /// where there is no such vendor.
+    pub own_key_cost: Option<Money>,
     /// The last finish reason, in `OpenAI`'s words.
     pub finish_reason: Option<Arc<str>>,
     /// The usage event exactly as the upstream sent it, where it may be forwarded as it is.
@@ -126,8 +129,12 @@ impl ChatReply {
 
     /// A reply that is whole already.
     pub fn whole(completion: &Completion, finish: Finish) -> Self {
-        let body = serde_json::to_vec(completion).expect("a completion is plain JSON");
-        let events = [Ok(ChatEvent::Whole(body.into())), Ok(ChatEvent::Finish(Box::new(finish)))];
+        Self::whole_body(serde_json::to_vec(completion).expect("a completion is plain JSON").into(), finish)
+    }
+
+    /// A reply that is whole already, as the JSON of a `chat.completion`.
+    pub fn whole_body(body: Bytes, finish: Finish) -> Self {
+        let events = [Ok(ChatEvent::Whole(body)), Ok(ChatEvent::Finish(Box::new(finish)))];
         Self::from_events(0, futures_util::stream::iter(events))
     }
 
@@ -166,6 +173,7 @@ impl ChatReply {
                 let usage = error.spent().copied().unwrap_or_else(|| self.measured());
                 let mut ending = Ending::new(Outcome::UpstreamFailed, usage);
                 ending.error = Some(error.kind());
+                ending.vendor_cost = error.vendor_cost();
                 ending
             }
             Some(Ok(_)) | None => {
