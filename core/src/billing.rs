@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::caller::Caller;
 use crate::error::Result;
 use crate::id::{AccountId, CallId, KeyId};
 use crate::money::Money;
@@ -64,6 +65,37 @@ pub struct UsageRecord {
     pub ip: Option<IpAddr>,
     /// What the caller said it was.
     pub user_agent: Option<Arc<str>>,
+}
+
+impl UsageRecord {
+    /// The record of a call of `caller` of which nothing else is known yet: nothing was sent or used.
+    pub fn new(call: CallId, at: Timestamp, caller: &Caller, operation: &'static str, model: Arc<str>) -> Self {
+        Self {
+            call,
+            at,
+            account: caller.account(),
+            key: caller.key.id,
+            plan: caller.plan.name.as_str().into(),
+            operation,
+            stream: false,
+            model,
+            provider: None,
+            served_model: None,
+            generation: None,
+            usage: Usage::default(),
+            discarded: Usage::default(),
+            cost: None,
+            vendor_cost: None,
+            outcome: Outcome::Refused,
+            status: 0,
+            finish_reason: None,
+            attempts: 0,
+            duration_us: 0,
+            first_event_us: None,
+            ip: caller.ip,
+            user_agent: caller.user_agent.clone(),
+        }
+    }
 }
 
 /// Receives usage records: a ledger, a file, a broker.

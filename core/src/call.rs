@@ -53,13 +53,16 @@ pub trait Reply: Debug + Send + 'static {
 }
 
 /// How much an operation may use: the figures a hold is made of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     /// An upper estimate of the prompt's tokens.
     pub prompt_tokens: u64,
     /// The most output tokens that the caller wants, for all choices together; `None` when it did
     /// not say.
     pub output_tokens: Option<u64>,
+    /// How many answers the caller wants, each of which may have the output of one; not 0. A limit
+    /// that a plan sets is meant for each of them.
+    pub choices: u64,
 }
 
 /// One call: what is asked, by whom, since when.

@@ -118,7 +118,7 @@ impl Operation for EmbedRequest {
             EmbedInput::Tokens(tokens) => tokens.len() as u64,
             EmbedInput::TokenLists(lists) => lists.iter().map(|list| list.len() as u64).sum(),
         };
-        Demand { prompt_tokens, output_tokens: Some(0) }
+        Demand { prompt_tokens, output_tokens: Some(0), choices: 1 }
     }
 
     fn streams(&self) -> bool {

@@ -124,6 +124,20 @@ pub struct Refusal {
     pub resets_at: Option<jiff::Timestamp>,
 }
 
+impl Refusal {
+    /// A refusal by the limit of this name; `limit` and `remaining` carry their unit.
+    pub fn new(limit_source: impl Into<Cow<'static, str>>, limit: impl Into<String>, remaining: impl Into<String>) -> Self {
+        Self { limit_source: limit_source.into(), limit: limit.into(), remaining: remaining.into(), resets_at: None }
+    }
+
+    /// When the limit is whole again.
+    #[must_use]
+    pub fn with_reset(mut self, at: jiff::Timestamp) -> Self {
+        self.resets_at = Some(at);
+        self
+    }
+}
+
 /// The error of every operation in AI Hub.
 ///
 /// `Display` is the one line that may be shown to the caller of the API: it says what to do and
@@ -306,6 +320,13 @@ impl Error {
     /// The line that may be shown to the caller.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+}
+
+/// For layers around a service that cannot fail, such as a router.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -136,6 +136,7 @@ impl Operation for ChatRequest {
         Demand {
             prompt_tokens: self.head.prompt.tokens() + tokens_in(self.head.tool_bytes),
             output_tokens: self.head.max_output_tokens.map(|most| most.saturating_mul(self.head.choices)),
+            choices: self.head.choices,
         }
     }
 
