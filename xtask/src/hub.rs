@@ -10,7 +10,7 @@ use crate::process::{Program, Running};
 use crate::{Result, probe};
 
 /// A start includes migrations of an empty database.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The vendors' keys, as the server reads them.
 pub(crate) const VENDOR_KEYS: [&str; 2] = ["OPENROUTER_API_KEY", "GEMINI_API_KEY"];

@@ -223,10 +223,9 @@ fn refuse(from: &Room, to: &Room, dev: bool) -> Option<&'static str> {
         (_, Room::Xtask) => {
             Some("nothing depends on the chores; move what is needed into the room that owns it")
         }
-        (_, Room::Core) => None,
+        (_, Room::Core) | (Room::Example(_), _) => None,
         // The scripted vendors may play the other side of anybody's test.
         (_, Room::Example(name)) if dev && name == "vendors" => None,
-        (Room::Example(_), _) => None,
         (_, Room::Example(_)) => Some(
             "libraries do not depend on examples; move what is needed into the room that owns it",
         ),

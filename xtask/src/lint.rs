@@ -1,3 +1,81 @@
-pub(crate) fn main(_: &[String]) -> crate::Result {
-    Ok(())
+//! What can be judged without running the code.
+
+mod files;
+
+use std::time::Duration;
+
+use crate::process::Program;
+use crate::{Result, helped, layout, place};
+
+const HELP: &str = "Usage: cargo xtask lint
+
+Runs all of these and fails when one does:
+  - cargo fmt --all --check
+  - cargo clippy --workspace --all-targets -- -D warnings
+  - cargo xtask layout
+  - names and sizes of files, and paths of somebody's machine in them
+  - cargo deny check bans licenses sources, when cargo-deny is installed";
+
+const PATIENCE: Duration = Duration::from_mins(40);
+
+/// A name and what it stands for.
+type Check = (&'static str, fn() -> Result);
+
+/// Runs the chore.
+pub(crate) fn main(args: &[String]) -> Result {
+    if helped(args, HELP) {
+        return Ok(());
+    }
+    let checks: [Check; 5] = [
+        ("fmt", || {
+            Program::cargo()
+                .args(["fmt", "--all", "--check"])
+                .run(PATIENCE)
+        }),
+        ("layout", || layout::main(&[])),
+        ("files", || files::check(&place::root())),
+        ("deny", deny),
+        ("clippy", || {
+            Program::cargo()
+                .args([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ])
+                .run(PATIENCE)
+        }),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        println!("── {name}");
+        if let Err(error) = check() {
+            eprintln!("{error}");
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")).into())
+    }
+}
+
+/// Licences, sources and bans of the tree. The one check that may be left out: the tool is a large program of its own
+/// and not to be had everywhere; the packages that matter most are also banned by `layout`.
+fn deny() -> Result {
+    if Program::shell("command -v cargo-deny >/dev/null")
+        .read(PATIENCE, false)
+        .is_err()
+    {
+        println!(
+            "SKIPPED: cargo-deny is not installed (`cargo install cargo-deny`); licences were not checked."
+        );
+        return Ok(());
+    }
+    Program::cargo()
+        .args(["deny", "check", "bans", "licenses", "sources"])
+        .run(PATIENCE)
 }

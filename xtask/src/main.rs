@@ -78,11 +78,20 @@ fn main() -> ExitCode {
 }
 
 fn overview() -> String {
-    let mut text = String::from("Usage: cargo xtask COMMAND [OPTIONS]\n\n");
-    for chore in CHORES {
-        text += &format!("  {:8} {}\n", chore.name, chore.about);
-    }
-    text + "\n`cargo xtask COMMAND --help` explains one of them."
+    let line = |chore: &Chore| {
+        format!(
+            "  {:8} {}
+",
+            chore.name, chore.about
+        )
+    };
+    let list: String = CHORES.iter().map(line).collect();
+    format!(
+        "Usage: cargo xtask COMMAND [OPTIONS]
+
+{list}
+`cargo xtask COMMAND --help` explains one of them."
+    )
 }
 
 /// Whether this argument asks for help.

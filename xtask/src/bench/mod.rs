@@ -5,18 +5,16 @@
 
 mod load;
 mod measure;
+mod run;
 mod streams;
 mod table;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::hub::{Addresses, Setting};
 use crate::place::{self, Profile};
-use crate::process::{Program, Running, free_port, now};
-use crate::{Result, helped, probe, setup};
-use load::{SCENARIOS, Scenario, Subject};
-use table::{Row, Sample};
+use crate::process::Program;
+use crate::{Result, helped, setup};
+use run::Bench;
 
 const HELP: &str = "Usage: cargo xtask bench [--rounds N] [--seconds N] [--quick] [--calibrate]
 
@@ -34,11 +32,7 @@ Needs two cores: the subject has CPU 0, wrk and the mock vendor share CPU 1. `wr
 const SUBJECT_CPU: usize = 0;
 /// Where everything that loads it runs.
 const LOAD_CPU: usize = 1;
-/// The model of calls outside the counted lines.
-const MODEL: &str = "openai/gpt-4o-mini";
-/// Starts that are timed.
-const STARTS: usize = 5;
-
+/// What a caller may choose.
 #[derive(Clone, Copy, Debug)]
 struct Options {
     rounds: usize,
@@ -74,26 +68,6 @@ impl Options {
     }
 }
 
-/// A process under measurement.
-#[derive(Debug)]
-struct Measured {
-    subject: Subject,
-    running: Running,
-    port: u16,
-}
-
-/// Everything that runs during the benchmark.
-#[derive(Debug)]
-struct Bench {
-    options: Options,
-    folder: PathBuf,
-    key: String,
-    mock: Running,
-    gateway: Measured,
-    proxy: Measured,
-    setting: Setting,
-}
-
 /// Runs the chore.
 pub(crate) fn main(args: &[String]) -> Result {
     if helped(args, HELP) {
@@ -114,226 +88,16 @@ pub(crate) fn main(args: &[String]) -> Result {
     };
     place::build(Profile::Release, packages)?;
     let bench = Bench::start(options)?;
-    for scenario in &SCENARIOS {
-        bench.prove(scenario, &bench.gateway)?;
-        bench.prove(scenario, &bench.proxy)?;
-    }
+    bench.prove()?;
     let rows = bench.rounds()?;
     let mut text = conditions(options)? + "\n" + &table::markdown(&rows);
     text += &bench.memory()?;
     if !options.calibrate {
         text += &bench.starts()?;
     }
-    std::fs::write(bench.folder.join("table.md"), &text)?;
+    std::fs::write(bench.folder().join("table.md"), &text)?;
     println!("\n{text}");
     Ok(())
-}
-
-/// Starts a program of the bench package and answers the port from its first line.
-fn listener(name: &str, cpu: usize, args: &[&str], log: &Path) -> Result<(Running, u16)> {
-    let program = Program::new(place::binary(Profile::Release, name)?)
-        .args(args.iter().copied())
-        .on_cpu(cpu)
-        .log(log);
-    let mut running = program.start_reading()?;
-    let line = running.first_line(Duration::from_secs(10))?;
-    let port = line
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.trim().parse().ok());
-    Ok((
-        running,
-        port.ok_or_else(|| format!("{name} printed `{line}`, not its address"))?,
-    ))
-}
-
-impl Bench {
-    fn start(options: Options) -> Result<Self> {
-        let folder = place::fresh("bench")?;
-        let log = folder.join("programs.log");
-        let (mock, port) = listener("mock-vendor", LOAD_CPU, &[], &log)?;
-        let vendor = format!("http://127.0.0.1:{port}");
-        let addresses = Addresses {
-            openrouter: format!("{vendor}/api/v1"),
-            gemini: format!("{vendor}/v1beta"),
-        };
-        let setting = Setting {
-            profile: Profile::Release,
-            folder: folder.clone(),
-            port: free_port()?,
-            vendors: Some(addresses.clone()),
-            cpu: Some(SUBJECT_CPU),
-        };
-        let bare = |subject| -> Result<Measured> {
-            let (running, port) = listener(
-                "bare-proxy",
-                SUBJECT_CPU,
-                &["--upstream", &addresses.openrouter],
-                &log,
-            )?;
-            Ok(Measured {
-                subject,
-                running,
-                port,
-            })
-        };
-        let proxy = bare(Subject::Proxy)?;
-        let (gateway, key) = if options.calibrate {
-            (bare(Subject::Proxy)?, String::from("none"))
-        } else {
-            let hub = setting.clone().start()?;
-            let key = hub.create_key("bench", Some("enterprise"))?;
-            (
-                Measured {
-                    subject: Subject::Gateway,
-                    running: hub.running,
-                    port: setting.port,
-                },
-                key,
-            )
-        };
-        Ok(Self {
-            options,
-            folder,
-            key,
-            mock,
-            gateway,
-            proxy,
-            setting,
-        })
-    }
-
-    /// One call outside the measurement whose answer is looked at: a fast error would make a fine figure.
-    fn prove(&self, scenario: &Scenario, measured: &Measured) -> Result {
-        let (path, body) = scenario.request(measured.subject);
-        let (status, text) = probe::ask(
-            measured.port,
-            &probe::request("POST", &path, Some(&self.key), &body),
-        )?;
-        let proof = scenario.proof(measured.subject);
-        if status == 200 && text.contains(proof) {
-            return Ok(());
-        }
-        Err(format!(
-            "{}, {:?}: the answer lacks `{proof}`:\n{text}",
-            scenario.name, measured.subject
-        )
-        .into())
-    }
-
-    fn rounds(&self) -> Result<Vec<Row>> {
-        let mut rows: Vec<Row> = SCENARIOS
-            .iter()
-            .map(|line| Row {
-                name: line.name,
-                rounds: Vec::new(),
-            })
-            .collect();
-        for round in 0..self.options.rounds {
-            for (number, (scenario, row)) in SCENARIOS.iter().zip(&mut rows).enumerate() {
-                eprintln!(
-                    "round {} of {}: {}",
-                    round + 1,
-                    self.options.rounds,
-                    scenario.name
-                );
-                // Who goes first changes from round to round, so that a trend of the machine favours nobody.
-                let pair = if round % 2 == 0 {
-                    let gateway = self.sample(number, scenario, &self.gateway)?;
-                    (gateway, self.sample(number, scenario, &self.proxy)?)
-                } else {
-                    let proxy = self.sample(number, scenario, &self.proxy)?;
-                    (self.sample(number, scenario, &self.gateway)?, proxy)
-                };
-                row.rounds.push(pair);
-            }
-        }
-        Ok(rows)
-    }
-
-    fn sample(&self, number: usize, scenario: &Scenario, measured: &Measured) -> Result<Sample> {
-        let (path, body) = scenario.request(measured.subject);
-        let name = format!("{number}-{:?}", measured.subject).to_lowercase();
-        let script = load::script(&self.folder, &name, &self.key, &path, &body)?;
-        let drive = |length| {
-            load::drive(
-                measured.port,
-                &script,
-                scenario.connections,
-                length,
-                LOAD_CPU,
-            )
-        };
-        let pid = measured.running.pid();
-        drive(Duration::from_secs(1))?;
-        measure::settle(pid)?;
-        let start = now();
-        let (subject, ours, machine) = (
-            measure::cpu(pid)?,
-            self.our_load()?,
-            measure::machine_cpu()?,
-        );
-        let counted = drive(self.options.length)?;
-        measure::settle(pid)?;
-        let subject = measure::cpu(pid)? - subject;
-        let foreign = (measure::machine_cpu()? - machine) - (self.our_load()? - ours) - subject;
-        Ok(Sample {
-            per_second: counted.requests / counted.seconds,
-            p50_ms: counted.p50_ms,
-            p99_ms: counted.p99_ms,
-            cpu: subject / counted.requests * 1e3,
-            foreign: (foreign / start.elapsed().as_secs_f64()).max(0.0),
-        })
-    }
-
-    fn our_load(&self) -> Result<f64> {
-        Ok(measure::cpu(self.mock.pid())? + measure::children_cpu()?)
-    }
-
-    fn memory(&self) -> Result<String> {
-        eprintln!("{} open streams", streams::STREAMS);
-        let kib = |measured: &Measured| -> Result<f64> {
-            Ok(streams::memory(measured.running.pid(), measured.port, &self.key, MODEL)? / 1024.0)
-        };
-        let (server, proxy) = (kib(&self.gateway)?, kib(&self.proxy)?);
-        let total = |measured: &Measured| {
-            measure::resident(measured.running.pid()).map(|bytes| bytes / (1024 * 1024))
-        };
-        Ok(format!(
-            "\nMemory per open stream ({} open at once, growth of resident memory after an equal warm-up): \
-             server {server:.1} KiB, bare proxy {proxy:.1} KiB. Resident after all runs: server {} MiB, bare proxy {} MiB.\n",
-            streams::STREAMS,
-            total(&self.gateway)?,
-            total(&self.proxy)?,
-        ))
-    }
-
-    /// Starts the server anew, beside the one that was measured and over a database of its own.
-    fn starts(&self) -> Result<String> {
-        eprintln!("{STARTS} starts");
-        let folder = self.folder.join("starts");
-        std::fs::create_dir_all(&folder)?;
-        let setting = Setting {
-            folder,
-            port: free_port()?,
-            ..self.setting.clone()
-        };
-        let key = setting
-            .clone()
-            .start()?
-            .create_key("bench", Some("enterprise"))?;
-        let times: Result<Vec<f64>> = (0..STARTS)
-            .map(|_| streams::first_answer(|| setting.launch(), setting.port, &key, MODEL))
-            .collect();
-        let mut times = times?;
-        times.sort_by(f64::total_cmp);
-        Ok(format!(
-            "\nFrom the start of the process to the first answered chat call (migrated database, {STARTS} starts): \
-             median {:.0} ms, worst {:.0} ms.\n",
-            table::median(times.iter().copied()),
-            times[times.len() - 1],
-        ))
-    }
 }
 
 /// What has to be known to compare this table with another.

@@ -3,12 +3,12 @@ use serde_json::{Value, json};
 use super::{Metadata, arrows, banned};
 
 /// A workspace in which `folder` (package aihub-<leaf>) has these dependencies.
-fn workspace(folder: &str, dependencies: Value) -> Metadata {
+fn workspace(folder: &str, dependencies: &Value) -> Metadata {
     let leaf = folder.rsplit('/').next().unwrap();
     named(folder, &format!("aihub-{leaf}"), dependencies)
 }
 
-fn named(folder: &str, name: &str, dependencies: Value) -> Metadata {
+fn named(folder: &str, name: &str, dependencies: &Value) -> Metadata {
     serde_json::from_value(json!({
         "workspace_root": "/w",
         "workspace_members": ["it"],
@@ -44,7 +44,7 @@ fn the_intended_arrows_pass() {
     ];
     for (from, to, kind) in fine {
         assert_eq!(
-            arrows(&workspace(from, ours(to, kind))),
+            arrows(&workspace(from, &ours(to, kind))),
             Vec::<String>::new(),
             "{from} -> {to}"
         );
@@ -101,7 +101,7 @@ fn each_forbidden_arrow_is_named_with_what_to_do() {
         ("storage", "stray", None, "no such room"),
     ];
     for (from, to, kind, advice) in wrong {
-        let found = arrows(&workspace(from, ours(to, kind)));
+        let found = arrows(&workspace(from, &ours(to, kind)));
         assert_eq!(found.len(), 1, "{from} -> {to}: {found:?}");
         assert!(
             found[0].starts_with(&format!("{from} → {to}: ")),
@@ -120,25 +120,25 @@ fn rules_know_no_backend_and_no_settings_library() {
         "middleware/billing",
     ] {
         for name in ["diesel", "redis", "figment"] {
-            let found = arrows(&workspace(folder, foreign(name)));
+            let found = arrows(&workspace(folder, &foreign(name)));
             assert_eq!(found.len(), 1, "{folder} -> {name}");
             assert!(found[0].contains("put a port into core"), "{found:?}");
         }
-        assert!(arrows(&workspace(folder, foreign("serde"))).is_empty());
+        assert!(arrows(&workspace(folder, &foreign("serde"))).is_empty());
     }
-    assert!(arrows(&workspace("storage", foreign("diesel"))).is_empty());
-    assert!(arrows(&workspace("examples/server", foreign("figment"))).is_empty());
+    assert!(arrows(&workspace("storage", &foreign("diesel"))).is_empty());
+    assert!(arrows(&workspace("examples/server", &foreign("figment"))).is_empty());
 }
 
 #[test]
 fn names_and_rooms_follow_the_plan() {
-    let found = arrows(&named("storage", "aihub-store", json!([])));
+    let found = arrows(&named("storage", "aihub-store", &json!([])));
     assert_eq!(
         found,
         ["storage: the package is named `aihub-store`; name it `aihub-storage`"]
     );
-    assert!(arrows(&workspace("toys", json!([])))[0].contains("no such room"));
-    assert!(arrows(&workspace("middleware/billing/extra", json!([])))[0].contains("no such room"));
+    assert!(arrows(&workspace("toys", &json!([])))[0].contains("no such room"));
+    assert!(arrows(&workspace("middleware/billing/extra", &json!([])))[0].contains("no such room"));
 }
 
 #[test]

@@ -5,8 +5,10 @@ use super::{Program, now};
 const SOON: Duration = Duration::from_secs(10);
 
 fn alive(pid: &str) -> bool {
-    // A zombie has an empty command line: nobody may be there to reap it.
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    // A zombie is dead: nobody may be there to reap it.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn gone(pid: &str) -> bool {
