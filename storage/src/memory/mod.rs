@@ -1,0 +1,14 @@
+//! Everything in this process's memory: for tests, for embedding, and for what a restart may forget.
+//!
+//! Nothing here does I/O or waits; each type shares no lock between accounts, keys or subjects that
+//! have nothing to do with each other.
+
+mod billing;
+mod key;
+mod quota;
+mod rate;
+
+pub use billing::MemorySink;
+pub use key::MemoryKeys;
+pub use quota::{MemoryQuota, Standing};
+pub use rate::MemoryRates;
