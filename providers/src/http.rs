@@ -250,13 +250,6 @@ pub(crate) struct Frames {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Frames {
-    /// Whether the body is known to be at its end without polling it.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.body.is_end_stream()
-    }
-}
-
 impl Stream for Frames {
     type Item = Result<Bytes>;
 

@@ -2,6 +2,8 @@
 
 mod http;
 mod keys;
+pub mod openai;
+pub mod openrouter;
 mod sse;
 
 pub use crate::http::UpstreamSettings;
