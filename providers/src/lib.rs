@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod catalogue;
 mod http;
 mod keys;
 pub mod openai;
