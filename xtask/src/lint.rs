@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::process::Program;
 use crate::{Result, helped, layout, place};
 
-const HELP: &str = "Usage: cargo xtask lint
+const HELP: &str = "Usage: cargo xtask lint [NAME...]
 
-Runs all of these and fails when one does:
-  - cargo fmt --all --check
-  - cargo clippy --workspace --all-targets -- -D warnings
-  - cargo xtask layout
-  - names and sizes of files, and paths of somebody's machine in them
-  - cargo deny check bans licenses sources, when cargo-deny is installed";
+Runs all of these, or the named ones, and fails when one does:
+  fmt      cargo fmt --all --check
+  layout   cargo xtask layout
+  files    names and sizes of files, and paths of somebody's machine in them
+  deny     cargo deny check bans licenses sources, when cargo-deny is installed
+  clippy   cargo clippy --workspace --all-targets -- -D warnings";
 
 const PATIENCE: Duration = Duration::from_mins(40);
 
@@ -48,8 +48,15 @@ pub(crate) fn main(args: &[String]) -> Result {
                 .run(PATIENCE)
         }),
     ];
+    if let Some(unknown) = args
+        .iter()
+        .find(|arg| checks.iter().all(|(name, _)| name != arg))
+    {
+        return Err(format!("there is no check `{unknown}`\n\n{HELP}").into());
+    }
     let mut failed = Vec::new();
-    for (name, check) in checks {
+    let chosen = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
+    for (name, check) in checks.into_iter().filter(|(name, _)| chosen(name)) {
         println!("── {name}");
         if let Err(error) = check() {
             eprintln!("{error}");
