@@ -19,6 +19,18 @@ use std::process::ExitCode;
 /// Every chore answers with a sentence that says what to do when it fails.
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// A failure that has been told in full: nothing is printed after it.
+#[derive(Debug)]
+pub(crate) struct Told;
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("see above")
+    }
+}
+
+impl std::error::Error for Told {}
+
 /// A chore: its name, one line about it, and what runs it.
 struct Chore {
     name: &'static str,
@@ -70,6 +82,7 @@ fn main() -> ExitCode {
     };
     match (chore.run)(&args[1..]) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Told>() => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("\ncargo xtask {name}: {error}");
             ExitCode::FAILURE

@@ -56,7 +56,8 @@ impl ChatEvent {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Finish {
-    /// What the vendor counted; `None` when it did not say, never zero for that.
+    /// What the vendor counted; `None` when it did not say, never zero for that. By the time a
+    /// [`ChatReply`] hands it on, a measured estimate stands in.
     pub usage: Option<Usage>,
     /// What the vendor says it charges; absent is unknown, never zero.
     pub vendor_cost: Option<Money>,
@@ -65,7 +66,8 @@ pub struct Finish {
     pub own_key_cost: Option<Money>,
     /// The last finish reason, in `OpenAI`'s words.
     pub finish_reason: Option<Arc<str>>,
-    /// The usage event exactly as the upstream sent it, where it may be forwarded as it is.
+    /// The usage event of a stream that was forwarded as it came, for callers who asked for it:
+    /// exactly as the upstream sent it, or written anew without what is not the caller's to see.
     pub usage_event: Option<Bytes>,
     /// What the vendor counted for hops of this answer that never reached the caller.
     pub discarded: Usage,
@@ -216,14 +218,14 @@ impl Stream for ChatReply {
                     return Poll::Ready(held);
                 }
                 State::Flowing => {
-                    let event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
+                    let mut event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
                     if matches!(event, Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))) {
                         return Poll::Ready(Some(event));
                     }
-                    if let Ok(ChatEvent::Finish(finish)) = &event
-                        && let Some(model) = &finish.model
-                    {
-                        this.served.model = Some(Arc::clone(model));
+                    if let Ok(ChatEvent::Finish(finish)) = &mut event {
+                        // The door and the books show the same figures, also where they are estimated.
+                        finish.usage.get_or_insert_with(|| this.measured());
+                        this.served.model = finish.model.clone().or(this.served.model.take());
                     }
                     let ending = this.ending(Some(&event));
                     match this.hooks.tell(&ending) {

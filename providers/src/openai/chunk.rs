@@ -15,6 +15,8 @@ pub(super) struct Head<'a> {
     pub(super) id: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub(super) model: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) created: Option<i64>,
     #[serde(default, borrow)]
     pub(super) choices: Option<Vec<Choice<'a>>>,
     #[serde(default, borrow)]

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use aihub_core::chat::{ChatChunk, ChatEvent, ChatSource, ChunkChoice, Delta, Finish, tokens_in};
+use aihub_core::chat::{ChatChunk, ChatEvent, ChatSource, ChunkChoice, Finish, UsageWire, tokens_in};
 use aihub_core::json::Object;
 use aihub_core::{Error, ErrorKind, Result, Usage};
 use bytes::Bytes;
@@ -37,6 +37,7 @@ pub(crate) struct Passing {
     usage_event: Option<Bytes>,
     id: Option<Arc<str>>,
     model: Option<Arc<str>>,
+    created: i64,
     text_bytes: usize,
 }
 
@@ -70,6 +71,7 @@ impl Passing {
             usage_event: None,
             id: None,
             model: None,
+            created: 0,
             text_bytes: 0,
         };
         let mut leading = VecDeque::new();
@@ -137,6 +139,7 @@ impl Passing {
         if self.id.is_none() {
             self.id = head.id.as_deref().map(Arc::from);
             self.model = head.model.as_deref().map(Arc::from);
+            self.created = head.created.unwrap_or_default();
         }
         if let Some(raw) = head.usage
             && let Ok(reported) = usage::read(raw.get())
@@ -155,7 +158,7 @@ impl Passing {
             // where it holds nothing but usage.
             Some(_) if head.choices().is_empty() => {
                 let clean = self.reported.is_some_and(|reported| !reported.has_cost);
-                self.usage_event = clean.then(|| event.clone());
+                self.usage_event = clean.then(|| event.clone()).or(self.usage_event.take());
                 Fate::Drop
             }
             Some(_) if silent && !news => Fate::Drop,
@@ -224,23 +227,35 @@ impl Passing {
         let mut finish = Finish::new(self.reported.map(|reported| reported.usage), self.finish_reason.clone());
         finish.vendor_cost = self.reported.and_then(|reported| reported.cost);
         finish.own_key_cost = self.reported.and_then(|reported| reported.own_key_cost);
-        finish.usage_event = self.usage_event.take();
+        finish.usage_event = self.usage_event.take().or_else(|| self.usage_anew());
         finish.model.clone_from(&self.model);
         self.ready.push_back(Ok(ChatEvent::Finish(Box::new(finish))));
+    }
+
+    /// The usage in the shape that `OpenAI` gives it, where the upstream used another one or told
+    /// what it charges us.
+    fn usage_anew(&self) -> Option<Bytes> {
+        let chunk = self.chunk(Vec::new(), Some((&self.reported?.usage).into()));
+        let json = serde_json::to_vec(&chunk).ok()?;
+        Some([b"data: ", &*json, b"\n\n"].concat().into())
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<UsageWire>) -> ChatChunk {
+        ChatChunk {
+            id: self.id.clone().unwrap_or_default(),
+            object: "chat.completion.chunk".into(),
+            created: self.created,
+            model: self.model.clone().unwrap_or_default(),
+            choices,
+            usage,
+        }
     }
 
     /// Some upstreams end properly and never say why: SDKs that wait for a reason get one.
     fn missing_finish(&mut self) -> ChatChunk {
         let reason = if self.called_tools { "tool_calls" } else { "stop" };
         self.finish_reason = Some(Arc::from(reason));
-        ChatChunk {
-            id: self.id.clone().unwrap_or_default(),
-            object: "chat.completion.chunk".into(),
-            created: 0,
-            model: self.model.clone().unwrap_or_default(),
-            choices: vec![ChunkChoice { delta: Delta::default(), finish_reason: Some(reason.to_owned()), ..ChunkChoice::default() }],
-            usage: None,
-        }
+        self.chunk(vec![ChunkChoice { finish_reason: Some(reason.to_owned()), ..ChunkChoice::default() }], None)
     }
 }
 

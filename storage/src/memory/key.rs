@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aihub_core::key::{KeyChange, NewKey};
 use aihub_core::page::{Page, PageRequest};
-use aihub_core::{AccountId, ApiKey, Error, ErrorKind, KeyHash, KeyId, KeyStore, Result, Timestamp};
+use aihub_core::{AccountId, ApiKey, KeyHash, KeyId, KeyStore, Result, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
 
+use crate::key::{apply, taken, unknown};
 use crate::paging::{self, Window};
 
 /// A [`KeyStore`] that forgets with the process.
@@ -50,24 +51,6 @@ impl MemoryKeys {
         change(Arc::make_mut(&mut row));
         Ok(Arc::clone(&row))
     }
-}
-
-pub(crate) fn unknown() -> Error {
-    Error::new(ErrorKind::NotFound, "There is no such API key: list your keys to see their ids").with_code("api_key_not_found")
-}
-
-pub(crate) fn taken() -> Error {
-    Error::new(ErrorKind::Conflict, "This API key is kept already: make another one")
-}
-
-pub(crate) fn apply(key: &mut ApiKey, change: KeyChange) {
-    let KeyChange { name, plan, permission, models, allowed_ips, expires_at, .. } = change;
-    key.name = name.unwrap_or_else(|| std::mem::take(&mut key.name));
-    key.plan = plan.unwrap_or_else(|| std::mem::take(&mut key.plan));
-    key.permission = permission.unwrap_or(key.permission);
-    key.models = models.unwrap_or_else(|| std::mem::take(&mut key.models));
-    key.allowed_ips = allowed_ips.unwrap_or_else(|| std::mem::take(&mut key.allowed_ips));
-    key.expires_at = expires_at.unwrap_or(key.expires_at);
 }
 
 #[async_trait]
