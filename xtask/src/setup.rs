@@ -53,7 +53,14 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
     let folder = place::target()?.join("python").join(name);
     let python = folder.join("bin").join("python");
     let stamp = folder.join("requirements.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+    // The environment points to the Python that made it, and that may have been replaced since.
+    let alive = || {
+        Program::new(&python)
+            .arg("--version")
+            .read(PATIENCE, false)
+            .is_ok()
+    };
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) && alive() {
         return Ok(python);
     }
     tool("python3", "python3")?;
