@@ -1,0 +1,22 @@
+//! What every store of keys does alike.
+
+use aihub_core::key::KeyChange;
+use aihub_core::{ApiKey, Error, ErrorKind};
+
+pub(crate) fn unknown() -> Error {
+    Error::new(ErrorKind::NotFound, "There is no such API key: list your keys to see their ids").with_code("api_key_not_found")
+}
+
+pub(crate) fn taken() -> Error {
+    Error::new(ErrorKind::Conflict, "This API key is kept already: make another one")
+}
+
+pub(crate) fn apply(key: &mut ApiKey, change: KeyChange) {
+    let KeyChange { name, plan, permission, models, allowed_ips, expires_at, .. } = change;
+    key.name = name.unwrap_or_else(|| std::mem::take(&mut key.name));
+    key.plan = plan.unwrap_or_else(|| std::mem::take(&mut key.plan));
+    key.permission = permission.unwrap_or(key.permission);
+    key.models = models.unwrap_or_else(|| std::mem::take(&mut key.models));
+    key.allowed_ips = allowed_ips.unwrap_or_else(|| std::mem::take(&mut key.allowed_ips));
+    key.expires_at = expires_at.unwrap_or(key.expires_at);
+}

@@ -1,0 +1,48 @@
+//! Databases: every query is written once, as plain diesel, for whichever database there is.
+//!
+//! [`connection`] knows which databases exist and expands a query for each of them; [`values`] are
+//! column types with a form in each; [`schema`] is the tables. The other modules know none by name.
+//! Functions generic over the connection were refused: each would need bounds longer than its query.
+
+mod connection;
+mod key;
+mod migrate;
+mod schema;
+mod values;
+
+pub use connection::Database;
+pub use key::SqlKeys;
+
+use aihub_core::{Error, ErrorKind};
+use diesel::result::DatabaseErrorKind;
+use diesel_async::pooled_connection::deadpool::PoolError;
+
+/// What can go wrong with a query.
+#[derive(Debug, thiserror::Error)]
+enum SqlError {
+    #[error("no connection to the database")]
+    Connection(#[from] PoolError),
+    #[error("the database refused the query")]
+    Query(#[from] diesel::result::Error),
+    #[error("{0}")]
+    Ours(Error),
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        use diesel::result::Error as Query;
+        match error {
+            SqlError::Ours(error) => error,
+            SqlError::Query(Query::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                Self::new(ErrorKind::Conflict, "This is there already").with_source(error)
+            }
+            // Another row would be read just as badly: nothing to try again, somebody has to look.
+            SqlError::Query(Query::DeserializationError(_) | Query::SerializationError(_) | Query::QueryBuilderError(_)) => {
+                Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator").with_alert().with_source(error)
+            }
+            SqlError::Connection(_) | SqlError::Query(_) => {
+                Self::new(ErrorKind::Unavailable, "The database does not answer: try again later").with_source(error)
+            }
+        }
+    }
+}
