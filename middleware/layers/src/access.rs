@@ -1,0 +1,152 @@
+//! [`Access`]: may this caller use this model? Turns a [`Call`] into a [`Routed`] call.
+//!
+//! # Where it stands
+//!
+//! Below Meter, so that refusals are recorded, too; above everything that needs to know the model:
+//! Quota (its prices), Fallback (its offers). Those take [`Routed`], so that a stack without Access
+//! does not compile rather than sell what a plan does not include.
+//!
+//! # A wrong order
+//!
+//! Access above Meter compiles when Meter is written for another stack, and loses every refused
+//! call: a customer who asks why his calls fail finds nothing in his usage.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aihub_core::key::Permission;
+use aihub_core::{Call, Caller, Catalogue, Error, ErrorKind, Model, Offer, Operation};
+use futures_util::future::{Either, Ready, ready};
+use tower::{Layer, Service};
+
+/// A call whose model is known and permitted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Routed<O> {
+    /// The call.
+    pub call: Call<O>,
+    /// The model it asks for.
+    pub model: Arc<Model>,
+    /// Other models to try when no offer of it works, in order: those of
+    /// [`Model::fallbacks`] that exist, do the same and are permitted to this caller.
+    pub fallbacks: Vec<Arc<Model>>,
+    /// The most output tokens of one choice that are paid for, where that is less than the caller
+    /// named or it named nothing; set by Quota.
+    pub max_output_tokens: Option<u64>,
+}
+
+impl<O> Routed<O> {
+    /// `call`, to be served by `model` alone.
+    pub fn new(call: Call<O>, model: Arc<Model>) -> Self {
+        Self { call, model, fallbacks: Vec::new(), max_output_tokens: None }
+    }
+
+    /// Every model that may come to serve the call, the one asked for first.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        std::iter::once(&self.model).chain(&self.fallbacks)
+    }
+
+    /// Every offer that may come to serve the call, in the order in which they are tried.
+    pub fn offers(&self) -> impl Iterator<Item = (&Arc<Model>, &Offer)> {
+        self.models().flat_map(|model| model.offers.iter().map(move |offer| (model, offer)))
+    }
+}
+
+/// Makes [`Access`].
+#[derive(Debug, Clone)]
+pub struct AccessLayer {
+    catalogue: Arc<dyn Catalogue>,
+}
+
+impl AccessLayer {
+    /// Access to the models of `catalogue`.
+    pub fn new(catalogue: Arc<dyn Catalogue>) -> Self {
+        Self { catalogue }
+    }
+}
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Access<S>;
+
+    fn layer(&self, inner: S) -> Access<S> {
+        Access { inner, catalogue: Arc::clone(&self.catalogue) }
+    }
+}
+
+/// Refuses what the catalogue does not have or the caller may not use. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Access<S> {
+    inner: S,
+    catalogue: Arc<dyn Catalogue>,
+}
+
+impl<S, O> Service<Call<O>> for Access<S>
+where
+    O: Operation,
+    S: Service<Routed<O>, Response = O::Reply, Error = Error>,
+{
+    type Response = O::Reply;
+    type Error = Error;
+    // No box: there is nothing to wait for here, and nothing to do afterwards.
+    type Future = Either<S::Future, Ready<Result<O::Reply, Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call<O>) -> Self::Future {
+        match route(&*self.catalogue, call) {
+            Ok(routed) => Either::Left(self.inner.call(routed)),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
+    }
+}
+
+fn route<O: Operation>(catalogue: &dyn Catalogue, call: Call<O>) -> Result<Routed<O>, Error> {
+    if call.caller.key.permission < Permission::ReadWrite {
+        return Err(Error::new(ErrorKind::Forbidden, "This API key may only read: use one that may make calls")
+            .with_code("key_is_read_only"));
+    }
+    let Some(model) = catalogue.find(call.operation.model()) else { return Err(unknown(call.operation.model())) };
+    if model.kind != O::KIND {
+        return Err(Error::invalid("model", format!("`{}` is a model for {}, not for {}", model.id, model.kind, O::KIND))
+            .with_code("model_not_supported"));
+    }
+    if !permits(&call.caller, &model) {
+        return Err(forbidden(&call.caller, &model));
+    }
+    let mut routed = Routed::new(call, model);
+    for id in &routed.model.fallbacks {
+        if let Some(other) = catalogue.find(id)
+            && other.kind == O::KIND
+            && other.id != routed.model.id
+            && permits(&routed.call.caller, &other)
+        {
+            routed.fallbacks.push(other);
+        }
+    }
+    Ok(routed)
+}
+
+fn permits(caller: &Caller, model: &Model) -> bool {
+    caller.plan.models.permits(model) && caller.key.models.permits(model)
+}
+
+#[cold]
+fn unknown(asked: &str) -> Error {
+    // Cut short: the name is the caller's and may be as long as the body it came in.
+    let shown: String = asked.chars().take(100).collect();
+    Error::new(ErrorKind::NotFound, format!("There is no model `{shown}`: ask for the list of models"))
+        .with_code("model_not_found")
+        .with_param("model")
+}
+
+#[cold]
+fn forbidden(caller: &Caller, model: &Model) -> Error {
+    let message = if caller.plan.models.permits(model) {
+        format!("This API key does not reach the model `{}`: use another model or another key", model.id)
+    } else {
+        format!("The plan `{}` does not include the model `{}`: use another model or another plan", caller.plan.name, model.id)
+    };
+    Error::new(ErrorKind::Forbidden, message).with_code("model_not_allowed").with_param("model")
+}

@@ -1,0 +1,168 @@
+//! [`Fallback`]: tries the offers of a call in order until one of them has a reply.
+//!
+//! Offers of the model come first, cheapest first as the catalogue sorts them; then those of the
+//! models it falls back to. The next one is asked only when the error says that another upstream
+//! may help ([`Error::may_fail_over`]) and, by the contract of a reply, only before the first event:
+//! an answer that broke off is never continued by another model.
+//!
+//! # Where it stands
+//!
+//! Below Quota, whose one hold covers whichever offer is taken; above Breaker, Retry, Timeout and
+//! [`Upstream`](crate::Upstream), which all see one [`Attempt`] at one offer.
+//!
+//! # A wrong order
+//!
+//! Retry around Fallback, instead of below it, repeats the whole tour: three tries over three offers
+//! are nine requests to vendors, against whom the breaker counts faults that the first tour already
+//! reported.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aihub_core::{Attempt, Clock, Error, ErrorKind, Operation};
+use futures_util::future::BoxFuture;
+use tower::{Layer, Service, ServiceExt as _};
+
+use crate::access::Routed;
+
+/// Makes [`Fallback`].
+#[derive(Debug, Clone)]
+pub struct FallbackLayer {
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    attempts: u32,
+    deadline: Option<(Arc<dyn Clock>, Duration)>,
+}
+
+impl FallbackLayer {
+    /// At most 6 requests to vendors per call, without a deadline.
+    pub fn new() -> Self {
+        Self { settings: Settings { attempts: 6, deadline: None } }
+    }
+
+    /// How many requests to vendors one call may cause, retries below included; default 6. Offers
+    /// that a breaker skips are not requests. Too high lets a call that cannot succeed burden every
+    /// vendor in turn; too low gives up while somebody could serve.
+    #[must_use]
+    pub fn with_attempts(mut self, most: u32) -> Self {
+        self.settings.attempts = most;
+        self
+    }
+
+    /// No further offer is tried when this long has passed since the call was admitted; default is
+    /// no end. Does not cut the attempt that is running: that is Timeout's task, which knows whether
+    /// it may have cost money.
+    #[must_use]
+    pub fn with_deadline(mut self, clock: Arc<dyn Clock>, after: Duration) -> Self {
+        self.settings.deadline = Some((clock, after));
+        self
+    }
+}
+
+impl Default for FallbackLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for FallbackLayer {
+    type Service = Fallback<S>;
+
+    fn layer(&self, inner: S) -> Fallback<S> {
+        Fallback { inner, settings: self.settings.clone() }
+    }
+}
+
+/// Tries offers in order. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Fallback<S> {
+    inner: S,
+    settings: Settings,
+}
+
+impl<S, O> Service<Routed<O>> for Fallback<S>
+where
+    O: Operation,
+    S: Service<Attempt<O>, Response = O::Reply, Error = Error> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = O::Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<O::Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, routed: Routed<O>) -> Self::Future {
+        // The service that was polled ready is the one that is called:
+        // https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services
+        let other = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, other);
+        let settings = self.settings.clone();
+        Box::pin(async move {
+            let mut best: Option<Error> = None;
+            for (model, offer) in routed.offers() {
+                if best.is_some() {
+                    if settings.over(&routed) {
+                        break;
+                    }
+                    inner.ready().await?;
+                }
+                let attempt = Attempt {
+                    call: routed.call.clone(),
+                    offer: offer.clone(),
+                    // Vendors refuse to be asked for more than the model can give.
+                    max_output_tokens: routed.max_output_tokens.map(|most| most.min(model.max_output_tokens.unwrap_or(most))),
+                };
+                match inner.call(attempt).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) if !error.may_fail_over() => return Err(error),
+                    Err(error) => {
+                        tracing::debug!(call = %routed.call.id, provider = %offer.provider, model = %offer.model, kind = %error.kind(), "offer failed");
+                        best = Some(match best {
+                            Some(best) => better(best, error),
+                            None => error,
+                        });
+                    }
+                }
+            }
+            Err(best.unwrap_or_else(not_offered))
+        })
+    }
+}
+
+impl Settings {
+    fn over<O>(&self, routed: &Routed<O>) -> bool {
+        let late = |(clock, after): &(Arc<dyn Clock>, Duration)| clock.elapsed().saturating_sub(routed.call.started) >= *after;
+        routed.call.trail.attempts() >= self.attempts || self.deadline.as_ref().is_some_and(late)
+    }
+}
+
+/// Which of two failures tells the caller more about what to do: a fault of its own, which it can
+/// correct; else the shortest wait; else what happened last.
+fn better(earlier: Error, later: Error) -> Error {
+    let rank = |error: &Error| match error.kind() {
+        ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::UnsupportedMedia => 0,
+        ErrorKind::RateLimited => 1,
+        _ => 2,
+    };
+    let wait = |error: &Error| error.retry_after().unwrap_or(Duration::MAX);
+    match rank(&earlier).cmp(&rank(&later)) {
+        Ordering::Less => earlier,
+        Ordering::Equal if rank(&later) == 1 && wait(&earlier) <= wait(&later) => earlier,
+        Ordering::Greater | Ordering::Equal => later,
+    }
+}
+
+#[cold]
+fn not_offered() -> Error {
+    Error::new(ErrorKind::Unavailable, "No upstream serves this model at present: use another model")
+        .with_code("no_upstream")
+        .with_alert()
+}

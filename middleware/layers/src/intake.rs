@@ -1,0 +1,135 @@
+//! [`Intake`]: gathers a request's body, as long as it is neither too large nor too slow.
+//!
+//! The layers below see [`Bytes`]. A body that comes in one piece is handed on as that piece; only one
+//! that comes in several is copied, once. One that says beforehand that it is too large is refused
+//! before anything is read.
+//!
+//! # Where it stands
+//!
+//! Below [`Authenticate`](crate::Authenticate) and [`RateLimit`](crate::RateLimit), so that nobody's
+//! body is read who is refused anyway; directly above the handlers, which want bytes.
+//!
+//! # A wrong order
+//!
+//! Intake above Authenticate lets strangers fill the memory, up to the limit for every connection.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aihub_core::{Error, ErrorKind};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tower::{Layer, Service};
+
+/// Makes [`Intake`].
+#[derive(Debug, Clone, Copy)]
+pub struct IntakeLayer {
+    max_bytes: usize,
+    timeout: Duration,
+}
+
+impl IntakeLayer {
+    /// Bodies of at most `max_bytes` (too high lets one request fill the memory; too low refuses
+    /// long conversations and images) that are complete within `timeout` (too high lets slow senders
+    /// hold connections; too low refuses large bodies on thin lines).
+    pub const fn new(max_bytes: usize, timeout: Duration) -> Self {
+        Self { max_bytes, timeout }
+    }
+}
+
+impl<S> Layer<S> for IntakeLayer {
+    type Service = Intake<S>;
+
+    fn layer(&self, inner: S) -> Intake<S> {
+        Intake { inner, limits: *self }
+    }
+}
+
+/// Gathers bodies. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Intake<S> {
+    inner: S,
+    limits: IntakeLayer,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Intake<S>
+where
+    S: Service<Request<Bytes>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+    S::Future: Send + 'static,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<ResBody>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<ResBody>, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // The service that was polled ready is the one that is called:
+        // https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services
+        let other = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, other);
+        let limits = self.limits;
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = tokio::time::timeout(limits.timeout, limits.gather(body)).await.map_err(|_| limits.too_slow())??;
+            inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
+        })
+    }
+}
+
+impl IntakeLayer {
+    async fn gather<B>(self, body: B) -> Result<Bytes, Error>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let announced = body.size_hint().lower();
+        if announced > self.max_bytes as u64 {
+            return Err(self.too_large());
+        }
+        let mut body = std::pin::pin!(body);
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            // Trailers say nothing that anybody here would read.
+            let Ok(piece) = frame.map_err(|error| broken(error.into()))?.into_data() else { continue };
+            if first.len() + rest.len() + piece.len() > self.max_bytes {
+                return Err(self.too_large());
+            }
+            if first.is_empty() && rest.is_empty() {
+                first = piece;
+                continue;
+            }
+            if rest.is_empty() {
+                // What is announced is within the limit, so that a lie costs no more than the truth.
+                rest.reserve(usize::try_from(announced).unwrap_or(0).max(first.len() + piece.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&piece);
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+
+    #[cold]
+    fn too_large(self) -> Error {
+        Error::new(ErrorKind::TooLarge, format!("The request body is larger than {} bytes: send less at once", self.max_bytes))
+    }
+
+    #[cold]
+    fn too_slow(self) -> Error {
+        Error::new(ErrorKind::SlowCaller, format!("The request body did not arrive within {} s: send it faster", self.timeout.as_secs()))
+    }
+}
+
+#[cold]
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::new(ErrorKind::Invalid, "The request body broke off: send the request again").with_source(error)
+}

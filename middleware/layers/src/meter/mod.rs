@@ -1,0 +1,169 @@
+//! [`Meter`]: exactly one [`UsageRecord`] for every call, whatever becomes of it.
+//!
+//! A place in the queue is taken *before* the call goes on, so that the guard which writes the record
+//! can always send it, also from `Drop`, where nothing can be awaited. When the queue is full because
+//! the sink does not keep up, new calls are refused with 503 `metering_unavailable`: a call that
+//! cannot be recorded is not made.
+//!
+//! Records gather into batches of up to [`MeterLayer::with_batch`] that a task delivers to the
+//! [`BillingSink`]. A sink that fails is asked again for as long as it takes, with the same batch:
+//! nothing is ever dropped. At shutdown, [`MeterHandle::drain`] flushes and hands back what could not
+//! be delivered.
+//!
+//! # Where it stands
+//!
+//! Outermost of the layers on [`Call`], so that every call is recorded, the refused ones included.
+//!
+//! # A wrong order
+//!
+//! Meter below Quota sees neither the calls that Quota refuses nor, when the caller leaves while the
+//! hold is being made, the call at all.
+
+mod batch;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aihub_core::{BillingSink, Call, Clock, Error, ErrorKind, Operation, Reply as _, UsageRecord};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tower::{Layer, Service};
+
+pub use batch::{MeterHandle, Undelivered};
+use record::Record;
+
+/// Makes [`Meter`]. All services made of one layer share its queue.
+#[derive(Debug, Clone)]
+pub struct MeterLayer {
+    queue: mpsc::Sender<UsageRecord>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How a [`MeterLayer`] is set up.
+#[derive(Debug, Clone)]
+pub struct MeterBuilder {
+    sink: Arc<dyn BillingSink>,
+    clock: Arc<dyn Clock>,
+    queue: usize,
+    batch: usize,
+    longest_wait: Duration,
+}
+
+impl MeterBuilder {
+    /// Places in the queue: calls that are running or wait to be delivered; default 16 384, about
+    /// 6 MB when full. Too low refuses calls while the sink takes a breath; too high loses more in a
+    /// crash.
+    #[must_use]
+    pub fn with_queue(mut self, places: usize) -> Self {
+        self.queue = places.max(1);
+        self
+    }
+
+    /// Records in one batch at most; default 512. A batch is sent as soon as there is something to
+    /// send, so that a low load sees batches of one.
+    #[must_use]
+    pub fn with_batch(mut self, records: usize) -> Self {
+        self.batch = records.max(1);
+        self
+    }
+
+    /// The longest wait between two attempts to deliver a batch; default 10 s. Too low burdens a sink
+    /// that is recovering; too high refuses calls for longer than the sink was away.
+    #[must_use]
+    pub fn with_longest_wait(mut self, wait: Duration) -> Self {
+        self.longest_wait = wait;
+        self
+    }
+
+    /// Starts the task that delivers, on the current runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use = "the handle flushes the queue at shutdown"]
+    pub fn start(self) -> (MeterLayer, MeterHandle) {
+        let (queue, records) = mpsc::channel(self.queue);
+        let handle = MeterHandle::start(self.sink, records, self.batch, self.longest_wait);
+        (MeterLayer { queue, clock: self.clock }, handle)
+    }
+}
+
+impl MeterLayer {
+    /// Sets up a meter that delivers to `sink`.
+    pub fn builder(sink: Arc<dyn BillingSink>, clock: Arc<dyn Clock>) -> MeterBuilder {
+        MeterBuilder { sink, clock, queue: 16_384, batch: 512, longest_wait: Duration::from_secs(10) }
+    }
+
+    /// A meter with the defaults, started on the current runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use = "the handle flushes the queue at shutdown"]
+    pub fn start(sink: Arc<dyn BillingSink>, clock: Arc<dyn Clock>) -> (Self, MeterHandle) {
+        Self::builder(sink, clock).start()
+    }
+}
+
+impl<S> Layer<S> for MeterLayer {
+    type Service = Meter<S>;
+
+    fn layer(&self, inner: S) -> Meter<S> {
+        Meter { inner, queue: self.queue.clone(), clock: Arc::clone(&self.clock) }
+    }
+}
+
+/// Records every call. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Meter<S> {
+    inner: S,
+    queue: mpsc::Sender<UsageRecord>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<S, O> Service<Call<O>> for Meter<S>
+where
+    O: Operation,
+    S: Service<Call<O>, Response = O::Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = O::Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<O::Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call<O>) -> Self::Future {
+        let Ok(place) = self.queue.clone().try_reserve_owned() else {
+            return Box::pin(async { Err(no_place()) });
+        };
+        // The guard is there before the future is: one that is dropped without ever being polled is
+        // recorded like any other.
+        let record = Record::open(place, Arc::clone(&self.clock), &call);
+        let answer = self.inner.call(call);
+        Box::pin(async move {
+            match answer.await {
+                Ok(reply) => Ok(reply.watch(record.into_hook()).await),
+                Err(error) => {
+                    record.failed(&error);
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+/// Full, or closed by [`MeterHandle::drain`]: either way nothing would be recorded.
+#[cold]
+fn no_place() -> Error {
+    Error::new(ErrorKind::Unavailable, "Usage cannot be recorded at present, so that no call is taken: try again shortly")
+        .with_code("metering_unavailable")
+        .with_retry_after(Duration::from_secs(1))
+        .with_alert()
+}

@@ -1,0 +1,152 @@
+//! The record of one call while it is being made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aihub_core::{
+    Call, CallId, Caller, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail, Usage, UsageRecord,
+};
+use tokio::sync::mpsc::OwnedPermit;
+
+/// A model name longer than this is cut: it is the caller's text, and may be as long as a body.
+const NAME_BYTES: usize = 256;
+
+/// Writes one record into the place it has: by one of its methods, or when it is dropped.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// `None` once it is written.
+    place: Option<OwnedPermit<UsageRecord>>,
+    clock: Arc<dyn Clock>,
+    // What is needed of the call, and not the call: its prompt need not stay in memory for as long as
+    // the answer streams.
+    id: CallId,
+    caller: Arc<Caller>,
+    trail: Arc<Trail>,
+    received_at: Timestamp,
+    started: Duration,
+    model: Arc<str>,
+    operation: &'static str,
+    stream: bool,
+    prompt_tokens: u64,
+    first_event_us: Option<u64>,
+}
+
+impl Record {
+    pub(super) fn open<O: Operation>(place: OwnedPermit<UsageRecord>, clock: Arc<dyn Clock>, call: &Call<O>) -> Self {
+        let model = call.operation.model();
+        Self {
+            place: Some(place),
+            clock,
+            id: call.id,
+            caller: Arc::clone(&call.caller),
+            trail: Arc::clone(&call.trail),
+            received_at: call.received_at,
+            started: call.started,
+            model: model[..model.floor_char_boundary(NAME_BYTES)].into(),
+            operation: O::KIND.into(),
+            stream: call.operation.streams(),
+            prompt_tokens: call.operation.demand().prompt_tokens,
+            first_event_us: None,
+        }
+    }
+
+    /// The call has a reply: the record waits for its end.
+    pub(super) fn into_hook(mut self) -> Hook {
+        self.first_event_us = Some(self.since_start_us());
+        Box::new(move |ending: &Ending| {
+            self.ended(ending);
+            Box::pin(std::future::ready(()))
+        })
+    }
+
+    fn ended(mut self, ending: &Ending) {
+        let served = &ending.served;
+        let offer = served.offer.clone().or_else(|| self.trail.offer());
+        self.write(offer, ending.usage, |record| {
+            record.served_model.clone_from(&served.model);
+            record.generation.clone_from(&served.generation);
+            record.discarded = record.discarded.plus(&ending.discarded);
+            record.vendor_cost = ending.vendor_cost;
+            record.outcome = ending.outcome;
+            record.status = ending.error.map_or(200, ErrorKind::status);
+            record.finish_reason.clone_from(&ending.finish_reason);
+        });
+    }
+
+    /// The call failed before it had a reply.
+    pub(super) fn failed(mut self, error: &Error) {
+        let outcome = match error.kind() {
+            _ if self.trail.attempts() == 0 => Outcome::Refused,
+            ErrorKind::Cancelled => Outcome::ClientGone,
+            ErrorKind::Internal => Outcome::GatewayFailed,
+            _ => Outcome::UpstreamFailed,
+        };
+        let spent = error.spent().copied().unwrap_or_default();
+        let offer = self.trail.offer();
+        self.write(offer, spent, |record| {
+            // The trail has counted what the error reports among the discarded: not twice.
+            record.discarded = less(record.discarded, &spent);
+            record.vendor_cost = error.vendor_cost();
+            record.outcome = outcome;
+            record.status = error.kind().status();
+        });
+    }
+
+    fn since_start_us(&self) -> u64 {
+        let elapsed = self.clock.elapsed().saturating_sub(self.started);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn write(&mut self, offer: Option<Offer>, usage: Usage, rest: impl FnOnce(&mut UsageRecord)) {
+        let Some(place) = self.place.take() else { return };
+        let mut record = UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
+        record.stream = self.stream;
+        record.cost = offer.as_ref().and_then(|offer| offer.prices.cost(&usage));
+        record.provider = offer.map(|offer| offer.provider);
+        record.usage = usage;
+        record.discarded = self.trail.discarded();
+        record.attempts = self.trail.attempts();
+        record.duration_us = self.since_start_us();
+        record.first_event_us = self.first_event_us;
+        rest(&mut record);
+        place.send(record);
+    }
+}
+
+/// The caller left before there was a reply: what an attempt that is still with a vendor has cost is
+/// not known, and its prompt is the best estimate.
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.place.is_none() {
+            return;
+        }
+        let usage = if self.trail.in_flight() { Usage::estimate(self.prompt_tokens, 0) } else { Usage::default() };
+        let offer = self.trail.offer();
+        self.write(offer, usage, |record| {
+            record.outcome = Outcome::ClientGone;
+            record.status = ErrorKind::Cancelled.status();
+        });
+    }
+}
+
+/// Bucket by bucket what is left of `all` without `part`.
+fn less(mut all: Usage, part: &Usage) -> Usage {
+    let buckets = [
+        (&mut all.input, part.input),
+        (&mut all.cache_read, part.cache_read),
+        (&mut all.cache_write, part.cache_write),
+        (&mut all.audio_input, part.audio_input),
+        (&mut all.image_input, part.image_input),
+        (&mut all.tool_input, part.tool_input),
+        (&mut all.output, part.output),
+        (&mut all.reasoning, part.reasoning),
+        (&mut all.audio_output, part.audio_output),
+        (&mut all.image_output, part.image_output),
+        (&mut all.searches, part.searches),
+    ];
+    for (bucket, part) in buckets {
+        *bucket = bucket.saturating_sub(part);
+    }
+    all.estimated &= !all.is_zero();
+    all
+}

@@ -1,0 +1,111 @@
+//! How much a call can cost at most, and how long an answer a hold pays for.
+
+use aihub_core::error::Refusal;
+use aihub_core::quota::Amounts;
+use aihub_core::{Error, ErrorKind, Model, Money, Operation};
+
+use crate::access::Routed;
+
+/// The most that a call can use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Estimate {
+    pub(super) prompt_tokens: u64,
+    pub(super) most: Amounts,
+    choices: u64,
+    /// Output tokens per choice: what the caller named, else what its plan says.
+    per_choice: u64,
+    /// The same, as far as any model on the route can give it.
+    reachable: u64,
+    named: bool,
+}
+
+impl Estimate {
+    pub(super) fn of<O: Operation>(routed: &Routed<O>) -> Self {
+        let demand = routed.call.operation.demand();
+        let choices = demand.choices.max(1);
+        let named = demand.output_tokens.map(|all| all.div_ceil(choices));
+        let per_choice = named.unwrap_or(routed.call.caller.plan.default_output_tokens);
+        let reachable = routed.models().map(|model| cap(model, per_choice)).max().unwrap_or(per_choice);
+        let mut estimate = Self {
+            prompt_tokens: demand.prompt_tokens,
+            most: Amounts::default(),
+            choices,
+            per_choice,
+            reachable,
+            named: named.is_some(),
+        };
+        let tokens = estimate.prompt_tokens.saturating_add(reachable.saturating_mul(choices));
+        estimate.most = Amounts::call(tokens, estimate.cost(routed, reachable));
+        estimate
+    }
+
+    /// The most that the call can cost with answers of `per_choice` tokens, at the worst offer.
+    /// `None` when that is not one known amount: no offer, an overflow, more than one currency.
+    fn cost<O>(&self, routed: &Routed<O>, per_choice: u64) -> Option<Money> {
+        let bounds = routed.offers().map(|(model, offer)| {
+            offer.prices.bound(self.prompt_tokens, cap(model, per_choice).saturating_mul(self.choices))
+        });
+        bounds
+            .reduce(|worst, next| match (worst?, next?) {
+                (a, b) if a.currency() != b.currency() => None,
+                (a, b) if a.nanos() >= b.nanos() => Some(a),
+                (_, b) => Some(b),
+            })
+            .flatten()
+    }
+
+    /// The bound to send upstream for a hold of `held`: `None` when the request says it already.
+    ///
+    /// # Errors
+    ///
+    /// `PaymentRequired` when the hold does not even pay for the prompt and one token per choice.
+    pub(super) fn bound<O>(&self, routed: &Routed<O>, held: Amounts) -> Result<Option<u64>, Error> {
+        let paid = if self.whole(held) { self.reachable } else { self.paid_by(routed, held).ok_or_else(|| too_little(held, self.most))? };
+        Ok((!self.named || paid < self.per_choice).then_some(paid))
+    }
+
+    /// Whether everything was granted. A policy that keeps no count in a unit grants all of it.
+    fn whole(&self, held: Amounts) -> bool {
+        let tokens = held.tokens == 0 || held.tokens >= self.most.tokens;
+        let money = match (held.money, self.most.money) {
+            (Some(held), Some(most)) => held.currency() != most.currency() || held.nanos() >= most.nanos(),
+            _ => true,
+        };
+        tokens && money
+    }
+
+    /// The longest answers that `held` pays for, by bisection: prices have tiers, so that there is
+    /// no formula to invert. Seldom taken.
+    fn paid_by<O>(&self, routed: &Routed<O>, held: Amounts) -> Option<u64> {
+        let pays = |per_choice: u64| {
+            let tokens = self.prompt_tokens.saturating_add(per_choice.saturating_mul(self.choices));
+            let cost = self.cost(routed, per_choice);
+            (held.tokens == 0 || tokens <= held.tokens)
+                && held.money.is_none_or(|held| cost.is_some_and(|cost| cost.nanos() <= held.nanos()))
+        };
+        let least = u64::from(self.reachable > 0);
+        if !pays(least) {
+            return None;
+        }
+        let (mut paid, mut unpaid) = (least, self.reachable.saturating_add(1));
+        while paid + 1 < unpaid {
+            let middle = paid + (unpaid - paid) / 2;
+            *(if pays(middle) { &mut paid } else { &mut unpaid }) = middle;
+        }
+        Some(paid)
+    }
+}
+
+fn cap(model: &Model, per_choice: u64) -> u64 {
+    model.max_output_tokens.map_or(per_choice, |most| per_choice.min(most))
+}
+
+#[cold]
+fn too_little(held: Amounts, most: Amounts) -> Error {
+    let text = |amounts: Amounts| match amounts.money {
+        Some(money) => money.to_string(),
+        None => format!("{} tokens", amounts.tokens),
+    };
+    Error::new(ErrorKind::PaymentRequired, "What is left does not pay for this prompt: send a shorter one, or top up")
+        .with_refusal(Refusal::new("hold", text(most), text(held)))
+}

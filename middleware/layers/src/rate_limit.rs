@@ -1,0 +1,142 @@
+//! [`RateLimit`]: requests per minute of one key, as its plan says.
+//!
+//! Answers say where the caller stands, in the headers of the `OpenAI` API:
+//! `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, `x-ratelimit-reset-requests` (how
+//! long until the full rate is free again, such as `1s` or `6m0s`). A plan without a rate limits
+//! nothing and says nothing. When the rate cannot be evaluated, the request is refused.
+//!
+//! # Where it stands
+//!
+//! Below [`Authenticate`](crate::Authenticate), whose [`Caller`] it counts by; above everything that
+//! costs more than a look-up, such as [`Intake`](crate::Intake).
+//!
+//! # A wrong order
+//!
+//! `RateLimit` below the reading of bodies spends memory and bandwidth on requests that it then refuses.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aihub_core::error::Refusal;
+use aihub_core::rate::RateDecision;
+use aihub_core::{Caller, Clock, Error, ErrorKind, Rate, RateStore};
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Request, Response};
+use tower::{Layer, Service};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+
+/// Makes [`RateLimit`].
+#[derive(Debug, Clone)]
+pub struct RateLimitLayer {
+    store: Arc<dyn RateStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RateLimitLayer {
+    /// Counts in `store`; `clock` says when a refusal is over.
+    pub fn new(store: Arc<dyn RateStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimit<S>;
+
+    fn layer(&self, inner: S) -> RateLimit<S> {
+        RateLimit { inner, limit: self.clone() }
+    }
+}
+
+/// Refuses what comes too often. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct RateLimit<S> {
+    inner: S,
+    limit: RateLimitLayer,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+    S::Future: Send + 'static,
+    ReqBody: Send + 'static,
+{
+    type Response = Response<ResBody>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<ResBody>, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let rate = match request.extensions().get::<Arc<Caller>>() {
+            Some(caller) => caller.plan.requests_per_minute.map(|per_minute| (Arc::clone(caller), per_minute)),
+            None => return Box::pin(async { Err(unauthenticated()) }),
+        };
+        let Some((caller, per_minute)) = rate else {
+            let answer = self.inner.call(request);
+            return Box::pin(async move { answer.await.map_err(Into::into) });
+        };
+        // The service that was polled ready is the one that is called:
+        // https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services
+        let other = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, other);
+        let limit = self.limit.clone();
+        Box::pin(async move {
+            let decision = limit.decide(&caller, per_minute).await?;
+            let mut response = inner.call(request).await.map_err(Into::into)?;
+            let headers = response.headers_mut();
+            headers.insert(LIMIT, per_minute.into());
+            headers.insert(REMAINING, decision.remaining.into());
+            headers.insert(RESET, span(decision.reset_after));
+            Ok(response)
+        })
+    }
+}
+
+impl RateLimitLayer {
+    async fn decide(&self, caller: &Caller, per_minute: u32) -> Result<RateDecision, Error> {
+        let refuse = |remaining: u32, after: Duration| {
+            let refusal = Refusal::new("key_requests_per_minute", format!("{per_minute} requests"), format!("{remaining} requests"));
+            Error::new(ErrorKind::RateLimited, "This API key sends more requests per minute than its plan allows: send fewer")
+                .with_retry_after(after)
+                .with_refusal(match self.clock.now().checked_add(after) {
+                    Ok(at) => refusal.with_reset(at),
+                    Err(_) => refusal,
+                })
+        };
+        // A rate of 0 is a plan that allows none, which no store can express.
+        let Some(rate) = Rate::per_minute(per_minute) else { return Err(refuse(0, Duration::from_mins(1))) };
+        let mut subject = String::with_capacity(30);
+        // Writing to a string cannot fail.
+        let _ = write!(subject, "{}", caller.key.id);
+        let decision = self.store.take(&subject, rate).await?;
+        if decision.allowed { Ok(decision) } else { Err(refuse(decision.remaining, decision.reset_after)) }
+    }
+}
+
+/// A duration as the `OpenAI` API writes it: `12ms`, `1s`, `6m0s`, `1h0m0s`.
+fn span(duration: Duration) -> HeaderValue {
+    let mut text = String::with_capacity(12);
+    let (ms, s) = (duration.as_millis(), duration.as_secs());
+    // Writing to a string cannot fail.
+    let _ = match s {
+        0 => write!(text, "{ms}ms"),
+        1..60 => write!(text, "{s}s"),
+        60..3600 => write!(text, "{}m{}s", s / 60, s % 60),
+        _ => write!(text, "{}h{}m{}s", s / 3600, s / 60 % 60, s % 60),
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0s"))
+}
+
+#[cold]
+fn unauthenticated() -> Error {
+    Error::new(ErrorKind::Internal, "Something failed here that is not your fault: try again later")
+        .with_source("RateLimit found no Caller: it has to stand below Authenticate")
+}

@@ -1,0 +1,130 @@
+//! [`Upstream`]: the leaf of the stack, which hands an attempt to the provider that its offer names.
+//!
+//! # Where it stands
+//!
+//! Innermost: everything else wraps it. It marks the call's [`Trail`](aihub_core::Trail) before the
+//! vendor is asked, and that mark is how every layer above knows whether a call that ended without
+//! a reply may have cost money.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use aihub_core::{Attempt, ChatReply, ChatRequest, Error, Provider};
+//! use aihub_layers::{Providers, Upstream};
+//! use tower::Service;
+//!
+//! fn leaf(vendor: Arc<dyn Provider>) -> impl Service<Attempt<ChatRequest>, Response = ChatReply, Error = Error> {
+//!     Upstream::new(Providers::from_iter([vendor]))
+//! }
+//! ```
+//!
+//! # A wrong order
+//!
+//! A cache *below* Fallback, around this leaf, answers without the mark: the call looks as if nothing
+//! had been sent, which is right for a hit, but the offer of the reply is not set either, so that
+//! the record has no price. Answer from a cache above Quota, where no offer has been chosen yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aihub_core::model::ModelKind;
+use aihub_core::{Attempt, Capabilities, Error, ErrorKind, Operation, Provider, Reply as _};
+use futures_util::future::BoxFuture;
+use tower::Service;
+
+/// Every provider that is wired, by the name that offers refer to.
+#[derive(Debug, Clone, Default)]
+pub struct Providers(HashMap<Arc<str>, Arc<dyn Provider>>);
+
+impl Providers {
+    /// The provider of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Provider>> {
+        self.0.get(name)
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.0.keys().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// Of two providers of the same name the later one stays.
+impl FromIterator<Arc<dyn Provider>> for Providers {
+    fn from_iter<T: IntoIterator<Item = Arc<dyn Provider>>>(providers: T) -> Self {
+        Self(providers.into_iter().map(|provider| (provider.name().into(), provider)).collect())
+    }
+}
+
+/// The leaf: a service of [`Attempt`]s over [`Providers`].
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    providers: Arc<Providers>,
+}
+
+impl Upstream {
+    /// A leaf over these providers.
+    pub fn new(providers: impl Into<Arc<Providers>>) -> Self {
+        Self { providers: providers.into() }
+    }
+}
+
+impl<O: Operation> Service<Attempt<O>> for Upstream {
+    type Response = O::Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<O::Reply, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attempt: Attempt<O>) -> Self::Future {
+        let provider = match self.providers.get(&attempt.offer.provider) {
+            Some(provider) if serves(provider.capabilities(), O::KIND) => Arc::clone(provider),
+            found => return Box::pin(std::future::ready(Err(misrouted(&attempt.offer.provider, O::KIND, found.is_some())))),
+        };
+        let trail = Arc::clone(&attempt.call.trail);
+        let offer = attempt.offer.clone();
+        Box::pin(async move {
+            // Marked on the first poll, not in `call`: a future that is never polled sends nothing.
+            trail.attempt(&offer);
+            match O::dispatch(provider, attempt).await {
+                Ok(mut reply) => {
+                    reply.set_offer(offer);
+                    Ok(reply)
+                }
+                Err(error) => {
+                    trail.failed(error.spent());
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+const fn serves(capabilities: Capabilities, kind: ModelKind) -> bool {
+    match kind {
+        ModelKind::Chat => capabilities.chat,
+        ModelKind::Embedding => capabilities.embed,
+        // A kind that this version does not know has no method that it could be handed to.
+        _ => false,
+    }
+}
+
+/// The catalogue offers what is not wired: ours to repair, so it is no fault of the caller's
+/// ([`Error::unsupported`] would say so), and another offer may do.
+#[cold]
+fn misrouted(provider: &str, kind: ModelKind, wired: bool) -> Error {
+    let cause = if wired {
+        format!("provider `{provider}` has an offer for the operation {kind}, which its capabilities do not list")
+    } else {
+        format!("an offer names provider `{provider}`, which is not wired")
+    };
+    Error::new(ErrorKind::Unavailable, "No upstream is able to serve this model now: try another model, or later")
+        .with_code("no_upstream")
+        .with_failover()
+        .with_alert()
+        .with_source(cause)
+}
