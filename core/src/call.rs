@@ -36,7 +36,10 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     fn streams(&self) -> bool;
 
     /// Hands an attempt to the method of `provider` that serves this operation.
-    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<Self::Reply>>;
+    fn dispatch(
+        provider: Arc<dyn Provider>,
+        attempt: Attempt<Self>,
+    ) -> BoxFuture<'static, Result<Self::Reply>>;
 }
 
 /// What comes back from a model.

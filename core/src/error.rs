@@ -17,7 +17,9 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// The set of kinds is the set of answers that the HTTP surface can give: [`ErrorKind::status`],
 /// [`ErrorKind::label`] and [`ErrorKind::code`] are the only places where a kind is turned into an
 /// answer, so a new kind cannot be forgotten anywhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr, strum::EnumIter)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr, strum::EnumIter,
+)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -31,6 +33,8 @@ pub enum ErrorKind {
     Forbidden,
     /// No such thing, or not visible to this caller.
     NotFound,
+    /// The address is there, and does not know this method.
+    WrongMethod,
     /// The caller was too slow to send.
     SlowCaller,
     /// The state of the thing does not allow this.
@@ -62,6 +66,7 @@ impl ErrorKind {
             Self::PaymentRequired => 402,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::WrongMethod => 405,
             Self::SlowCaller => 408,
             Self::Conflict => 409,
             Self::TooLarge => 413,
@@ -78,13 +83,21 @@ impl ErrorKind {
     /// The `type` of the error envelope, in the words of the `OpenAI` API.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Invalid | Self::SlowCaller | Self::Conflict | Self::TooLarge | Self::UnsupportedMedia
-            | Self::NotFound | Self::Cancelled => "invalid_request_error",
+            Self::Invalid
+            | Self::WrongMethod
+            | Self::SlowCaller
+            | Self::Conflict
+            | Self::TooLarge
+            | Self::UnsupportedMedia
+            | Self::NotFound
+            | Self::Cancelled => "invalid_request_error",
             Self::Unauthenticated => "authentication_error",
             Self::PaymentRequired => "insufficient_quota",
             Self::Forbidden => "permission_error",
             Self::RateLimited => "rate_limit_error",
-            Self::Internal | Self::BadUpstream | Self::Unavailable | Self::UpstreamTimeout => "server_error",
+            Self::Internal | Self::BadUpstream | Self::Unavailable | Self::UpstreamTimeout => {
+                "server_error"
+            }
         }
     }
 
@@ -96,6 +109,7 @@ impl ErrorKind {
             Self::PaymentRequired => "insufficient_quota",
             Self::Forbidden => "permission_denied",
             Self::NotFound => "not_found",
+            Self::WrongMethod => "method_not_allowed",
             Self::SlowCaller => "request_timeout",
             Self::Conflict => "conflict",
             Self::TooLarge => "request_too_large",
@@ -126,8 +140,17 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal by the limit of this name; `limit` and `remaining` carry their unit.
-    pub fn new(limit_source: impl Into<Cow<'static, str>>, limit: impl Into<String>, remaining: impl Into<String>) -> Self {
-        Self { limit_source: limit_source.into(), limit: limit.into(), remaining: remaining.into(), resets_at: None }
+    pub fn new(
+        limit_source: impl Into<Cow<'static, str>>,
+        limit: impl Into<String>,
+        remaining: impl Into<String>,
+    ) -> Self {
+        Self {
+            limit_source: limit_source.into(),
+            limit: limit.into(),
+            remaining: remaining.into(),
+            resets_at: None,
+        }
     }
 
     /// When the limit is whole again.
@@ -191,9 +214,12 @@ impl Error {
     /// What a provider answers for an operation that its capabilities do not list.
     #[must_use]
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Invalid, format!("{what} is not supported by this upstream"))
-            .with_code("unsupported_operation")
-            .with_failover()
+        Self::new(
+            ErrorKind::Invalid,
+            format!("{what} is not supported by this upstream"),
+        )
+        .with_code("unsupported_operation")
+        .with_failover()
     }
 
     /// A code nearer than the kind's own, such as `model_not_found`.
@@ -339,7 +365,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("message", &self.0.message);
+        debug
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message);
         if let Some(code) = &self.0.code {
             debug.field("code", code);
         }
@@ -370,7 +398,10 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for kind in ErrorKind::iter() {
             assert!((400..=599).contains(&kind.status()), "{kind}");
-            assert!(seen.insert(kind.status()), "{kind} shares its status with another kind");
+            assert!(
+                seen.insert(kind.status()),
+                "{kind} shares its status with another kind"
+            );
         }
     }
 
