@@ -1,20 +1,28 @@
 //! .
 pub mod access;
 pub mod authenticate;
+pub mod breaker;
 pub mod fallback;
 pub mod intake;
 pub mod meter;
 pub mod quota;
 pub mod rate_limit;
 pub mod rescue;
+pub mod retry;
+pub mod shed;
+pub mod timeout;
 pub mod upstream;
 
 pub use access::{Access, AccessLayer, Routed};
 pub use authenticate::{Authenticate, AuthenticateLayer, Network, Peer};
+pub use breaker::{Breaker, BreakerLayer};
 pub use fallback::{Fallback, FallbackLayer};
 pub use intake::{Intake, IntakeLayer};
 pub use meter::{Meter, MeterBuilder, MeterHandle, MeterLayer, Undelivered};
 pub use quota::{Quota, QuotaLayer};
 pub use rate_limit::{RateLimit, RateLimitLayer};
 pub use rescue::{Failure, RequestId, Rescue, RescueLayer, envelope, failure};
+pub use retry::{Allowance, RetryPolicy};
+pub use shed::{Shed, ShedLayer};
+pub use timeout::{Timeout, TimeoutLayer};
 pub use upstream::{Providers, Upstream};

@@ -63,6 +63,7 @@ pub fn failure<B: Default>(error: impl Into<Error>) -> Response<B> {
 
 /// The envelope of `error` as JSON: the body of a response, or the data of an error event in a
 /// stream.
+#[expect(clippy::missing_panics_doc, reason = "there is no error whose envelope is no JSON")]
 pub fn envelope(error: &Error, request_id: Option<CallId>) -> Bytes {
     let refusal = error.refusal();
     let envelope = Envelope {
@@ -163,17 +164,16 @@ where
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
-            Ok(match answer.await {
-                Ok(mut response) => match response.extensions_mut().remove::<Failure>() {
-                    // What layers in between have said in headers stays.
-                    Some(Failure(error)) => render(&error, id, response.map(drop)),
-                    None => {
-                        response.headers_mut().insert(REQUEST_ID, text(id));
-                        response
-                    }
-                },
-                Err(error) => render(&error.into(), id, Response::new(())),
-            })
+            let mut response = match answer.await {
+                Ok(response) => response,
+                Err(error) => return Ok(render(&error.into(), id, Response::new(()))),
+            };
+            if let Some(Failure(error)) = response.extensions_mut().remove() {
+                // What layers in between have said in headers stays.
+                return Ok(render(&error, id, response.map(drop)));
+            }
+            response.headers_mut().insert(REQUEST_ID, text(id));
+            Ok(response)
         })
     }
 }

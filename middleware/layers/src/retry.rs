@@ -1,0 +1,201 @@
+//! [`RetryPolicy`] for [`tower::retry`]: the same upstream once more, when the fault may have passed.
+//!
+//! Only errors that say so ([`Error::is_transient`]) are retried and, by the contract of a reply, only
+//! before the first event. A vendor that asks for a longer wait than the policy's patience is not
+//! waited for: that is an upstream to fall back from.
+//!
+//! Beside the count there is a budget that all calls share. With a count alone, a vendor that fails
+//! every request gets three times the load just when it cannot bear any; with the budget the retries
+//! are a share of what succeeds, and die out when nothing does.
+//!
+//! # Where it stands
+//!
+//! As [`tower::retry::RetryLayer`] below Breaker, which then counts a call that a retry saved as no
+//! fault; above Timeout, so that each attempt has its own time.
+//!
+//! # A wrong order
+//!
+//! Breaker below Retry opens in the middle of a series, and the retries that follow are refused by it:
+//! the vendor is spared, but the wait was in vain. Retry around Quota, further out, runs its second
+//! attempt on a hold that the first one has released.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aihub_core::{Attempt, Error, Operation};
+use tower::retry::Policy;
+use tower::retry::budget::Budget;
+
+/// When and after what wait an attempt is made once more.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    settings: Arc<Settings>,
+    made: u32,
+}
+
+#[derive(Clone)]
+struct Settings {
+    retries: u32,
+    first: Duration,
+    longest: Duration,
+    patience: Duration,
+    budget: Arc<dyn Budget + Send + Sync>,
+    dice: Arc<AtomicU64>,
+}
+
+impl RetryPolicy {
+    /// 2 retries after about 100 and 200 ms, patience for 2 s, an [`Allowance`] of 10 %.
+    pub fn new() -> Self {
+        let settings = Settings {
+            retries: 2,
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(2),
+            patience: Duration::from_secs(2),
+            budget: Arc::new(Allowance::new(10, 100)),
+            dice: Arc::new(AtomicU64::new(rand::random())),
+        };
+        Self { settings: Arc::new(settings), made: 0 }
+    }
+
+    /// How often an attempt is made again; default 2. Too high lets the caller wait for what another
+    /// upstream could do at once.
+    #[must_use]
+    pub fn with_retries(self, retries: u32) -> Self {
+        self.with(|settings| settings.retries = retries)
+    }
+
+    /// The wait before the first retry, which doubles from one to the next, and the longest; default
+    /// 100 ms and 2 s. What is really waited is between half of it and all of it, by chance, so that
+    /// calls that failed together do not come back together.
+    #[must_use]
+    pub fn with_backoff(self, first: Duration, longest: Duration) -> Self {
+        self.with(|settings| (settings.first, settings.longest) = (first, longest))
+    }
+
+    /// The longest wait that a vendor may ask for; default 2 s. When it asks for more there is no
+    /// retry here.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        self.with(|settings| settings.patience = patience)
+    }
+
+    /// The budget that all calls share; default [`Allowance::new(10, 100)`](Allowance::new).
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<dyn Budget + Send + Sync>) -> Self {
+        self.with(|settings| settings.budget = budget)
+    }
+
+    /// Where the chance in the waits starts, for tests that want the same every time.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        self.with(|settings| settings.dice = Arc::new(AtomicU64::new(seed)))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        change(&mut settings);
+        Self { settings: Arc::new(settings), made: self.made }
+    }
+
+    /// How long to wait before the next retry, if there is to be one.
+    fn wait(&self, error: &Error) -> Option<Duration> {
+        let settings = &*self.settings;
+        if !error.is_transient() || self.made >= settings.retries {
+            return None;
+        }
+        let asked = error.retry_after().unwrap_or_default();
+        if asked > settings.patience || !settings.budget.withdraw() {
+            return None;
+        }
+        let whole = settings.first.saturating_mul(1 << self.made.min(16)).min(settings.longest);
+        let half_us = u64::try_from(whole.as_micros() / 2).unwrap_or(u64::MAX);
+        Some(asked.max(Duration::from_micros(half_us + settings.roll() % (half_us + 1))))
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<O: Operation> Policy<Attempt<O>, O::Reply, Error> for RetryPolicy {
+    type Future = tokio::time::Sleep;
+
+    fn retry(&mut self, _: &mut Attempt<O>, result: &mut Result<O::Reply, Error>) -> Option<Self::Future> {
+        match result {
+            Ok(_) => {
+                self.settings.budget.deposit();
+                None
+            }
+            Err(error) => {
+                let wait = self.wait(error)?;
+                self.made += 1;
+                tracing::debug!(retry = self.made, ?wait, kind = %error.kind(), "attempt is made again");
+                Some(tokio::time::sleep(wait))
+            }
+        }
+    }
+
+    fn clone_request(&mut self, attempt: &Attempt<O>) -> Option<Attempt<O>> {
+        (self.settings.retries > 0).then(|| attempt.clone())
+    }
+}
+
+impl Settings {
+    /// A number by chance: splitmix64, whose whole state is a counter, so that no lock is needed.
+    fn roll(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.dice.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("retries", &self.retries)
+            .field("first", &self.first)
+            .field("longest", &self.longest)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Budget`] without locks and without a clock: every success earns a share of a retry, every retry
+/// costs a whole one, and no more than a burst is saved up.
+///
+/// [`TpsBudget`](tower::retry::budget::TpsBudget) takes a lock at every success, which all calls would
+/// share.
+#[derive(Debug)]
+pub struct Allowance {
+    /// In hundredths of a retry.
+    saved: AtomicU64,
+    earned: u64,
+    most: u64,
+}
+
+impl Allowance {
+    /// Retries for `percent` of what succeeds, at most `burst` at once; starts with as many saved up.
+    pub const fn new(percent: u32, burst: u32) -> Self {
+        let most = burst as u64 * 100;
+        Self { saved: AtomicU64::new(most), earned: percent as u64, most }
+    }
+}
+
+impl Budget for Allowance {
+    fn deposit(&self) {
+        // When all is saved up, which is the rule, this only reads.
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| {
+            (saved < self.most).then(|| (saved + self.earned).min(self.most))
+        });
+    }
+
+    fn withdraw(&self) -> bool {
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| saved.checked_sub(100)).is_ok()
+    }
+}

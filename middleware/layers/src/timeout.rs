@@ -1,0 +1,92 @@
+//! [`Timeout`]: how long one attempt may take until its reply exists.
+//!
+//! A reply exists once its first event does, so this bounds the wait for the first token, not the
+//! length of an answer: a stream that flows is never cut here.
+//!
+//! An attempt that is cut may have cost money that nobody will report. Its prompt is counted among
+//! what the call discarded, as an estimate, and not among what the caller used: it got nothing.
+//!
+//! # Where it stands
+//!
+//! Below Retry and Fallback, directly above [`Upstream`](crate::Upstream), so that each attempt has
+//! its own time. The error says that another upstream may do.
+//!
+//! # A wrong order
+//!
+//! Timeout around Fallback gives all offers together the time of one: a first vendor that hangs uses
+//! it up, and the others are never asked.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aihub_core::{Attempt, Error, ErrorKind, Operation, Usage};
+use futures_util::future::BoxFuture;
+use tower::{Layer, Service};
+
+/// Makes [`Timeout`].
+#[derive(Debug, Clone, Copy)]
+pub struct TimeoutLayer {
+    after: Duration,
+}
+
+impl TimeoutLayer {
+    /// Gives each attempt this long. Too high lets a vendor that hangs hold up the call; too low
+    /// cuts models that think before they speak, which costs their prompt.
+    pub const fn new(after: Duration) -> Self {
+        Self { after }
+    }
+}
+
+impl<S> Layer<S> for TimeoutLayer {
+    type Service = Timeout<S>;
+
+    fn layer(&self, inner: S) -> Timeout<S> {
+        Timeout { inner, after: self.after }
+    }
+}
+
+/// Cuts attempts that take too long. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Timeout<S> {
+    inner: S,
+    after: Duration,
+}
+
+impl<S, O> Service<Attempt<O>> for Timeout<S>
+where
+    O: Operation,
+    S: Service<Attempt<O>, Response = O::Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = O::Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<O::Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, attempt: Attempt<O>) -> Self::Future {
+        let after = self.after;
+        let trail = Arc::clone(&attempt.call.trail);
+        let prompt_tokens = attempt.call.operation.demand().prompt_tokens;
+        let answer = self.inner.call(attempt);
+        Box::pin(async move {
+            if let Ok(answer) = tokio::time::timeout(after, answer).await {
+                return answer;
+            }
+            // The attempt was dropped with the future that held it.
+            if trail.in_flight() {
+                trail.failed(Some(&Usage::estimate(prompt_tokens, 0)));
+            }
+            Err(too_slow())
+        })
+    }
+}
+
+#[cold]
+fn too_slow() -> Error {
+    Error::new(ErrorKind::UpstreamTimeout, "The upstream did not begin to answer in time: try again, or another model")
+        .with_failover()
+}
