@@ -37,7 +37,7 @@ pub(super) fn record(
         "moderation_latency": null, "service_tier": null, "origin": "", "api_type": "completions", "router": null,
         "upstream_id": null, "external_user": null, "http_referer": null, "user_agent": null, "session_id": null,
         "preset_id": null, "provider_responses": null, "web_search_engine": null,
-        "num_fetches": 0, "data_region": "global", "response_cache_source_id": null,
+        "num_fetches": 0, "data_region": "global", "response_cache_source_id": null, "workspace_id": null,
     });
     // In two halves for the macro's recursion limit.
     if let (Value::Object(record), Value::Object(counts)) = (&mut record, counts) {
@@ -51,7 +51,8 @@ pub(super) fn key() -> Value {
         "label": "sk-or-v1-scr...ted", "limit": 100, "limit_remaining": 74.5, "limit_reset": "monthly",
         "include_byok_in_limit": false, "usage": 25.5, "usage_daily": 1.2, "usage_weekly": 6.1, "usage_monthly": 25.5,
         "byok_usage": 0, "byok_usage_daily": 0, "byok_usage_weekly": 0, "byok_usage_monthly": 0, "is_free_tier": false,
-        "is_management_key": false, "is_provisioning_key": false, "creator_user_id": null, "expires_at": null,
+        "is_management_key": false, "is_provisioning_key": false, "creator_user_id": null, "organization_id": null,
+        "workspace_id": null, "budgets": [], "effective_budget": null, "allowed_data_regions": ["global"], "expires_at": null,
         "free_model_daily_requests": {"used": 0, "limit": 1000, "remaining": 1000},
         "rate_limit": {"requests": -1, "interval": "10s", "note": "deprecated"},
     })
