@@ -59,6 +59,15 @@ impl Gateway {
     /// [`Authenticate`](aihub_layers::Authenticate) and [`Rescue`](aihub_layers::Rescue) set, and
     /// leave their errors to the latter.
     pub fn router(self) -> OpenApiRouter {
+        Self::routes().with_state(self)
+    }
+
+    /// The documentation of the routes alone.
+    pub fn documentation() -> utoipa::openapi::OpenApi {
+        Self::routes().into_openapi()
+    }
+
+    fn routes() -> OpenApiRouter<Self> {
         OpenApiRouter::new()
             .routes(routes!(openai::chat::create_chat_completion))
             .routes(routes!(openai::embeddings::create_embedding))
@@ -66,6 +75,5 @@ impl Gateway {
             .routes(routes!(models::retrieve_model))
             .routes(routes!(developer::chat::developer_chat))
             .routes(routes!(models::developer_models))
-            .with_state(self)
     }
 }

@@ -1,0 +1,66 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Sells access to language models: an OpenAI-compatible API over OpenRouter, Gemini and others,
+/// with keys, plans, limits and exact metering.
+#[derive(Debug, Parser)]
+#[command(name = "aihub", version, about)]
+pub(crate) struct Cli {
+    /// A TOML file over the built-in settings; the environment goes over both.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API.
+    Serve,
+    /// Check settings, store, pepper and catalogue as `serve` would, and say what is there.
+    Check,
+    /// Print the `OpenAPI` document.
+    Openapi,
+    /// Print the built-in settings, which are their own manual.
+    Settings,
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key; it is printed alone on the last line, once.
+    Create(Create),
+    /// List the keys of an account.
+    List {
+        /// The account, as `keys create` printed it.
+        #[arg(long)]
+        account: aihub_core::AccountId,
+    },
+    /// Revoke a key, for good.
+    Revoke {
+        /// The account that has it.
+        #[arg(long)]
+        account: aihub_core::AccountId,
+        /// The key's id.
+        id: aihub_core::KeyId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// What the key is called.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The plan that its calls are under; `keys.default_plan` where it is absent.
+    #[arg(long)]
+    pub(crate) plan: Option<String>,
+    /// The account that pays; a new one where it is absent.
+    #[arg(long)]
+    pub(crate) account: Option<aihub_core::AccountId>,
+}

@@ -1,0 +1,86 @@
+//! `aihub keys`: keys by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aihub_core::page::PageRequest;
+use aihub_core::plan::ModelAccess;
+use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, PlainKey, SystemClock};
+
+use crate::cli::{Create, Keys};
+use crate::settings::{Settings, SettingsError};
+use crate::{Stop, pepper};
+
+pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> {
+    if settings.store.url.starts_with("memory:") {
+        let message = "keys in `memory:` would be gone when this command ends: set DATABASE_URL to a file, such as sqlite://aihub.db";
+        return Err(SettingsError(message.to_owned()).into());
+    }
+    let clock = Arc::new(SystemClock::new());
+    let store = aihub_storage::open(&settings.store.url, clock.clone()).await?.keys;
+    match command {
+        Keys::Create(create) => create_key(create, settings, &*store, &*clock).await,
+        Keys::List { account } => list(account, &*store).await,
+        Keys::Revoke { account, id } => {
+            store.revoke(account, id, clock.now()).await?;
+            println!("{id} is revoked");
+            Ok(())
+        }
+    }
+}
+
+async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, clock: &dyn Clock) -> Result<(), Stop> {
+    let plan = create.plan.unwrap_or_else(|| settings.keys.default_plan.clone());
+    if !settings.plans.contains_key(&plan) {
+        let known: Vec<_> = settings.plans.keys().map(String::as_str).collect();
+        return Err(SettingsError(format!("there is no plan `{plan}`; there are {}", known.join(", "))).into());
+    }
+    let pepper = pepper::read(settings)?;
+    let now = clock.now();
+    let account = create.account.unwrap_or_else(|| AccountId::new(now));
+    let plain = PlainKey::generate("live");
+    let lifetime = Duration::from_secs(u64::from(settings.keys.expire_after_days) * 86_400);
+    let key = ApiKey {
+        id: KeyId::new(now),
+        account,
+        name: create.name,
+        display_prefix: plain.display_prefix(),
+        plan,
+        permission: aihub_core::key::Permission::ReadWrite,
+        models: ModelAccess::All,
+        allowed_ips: Vec::new(),
+        created_at: now,
+        expires_at: (!lifetime.is_zero()).then(|| now + lifetime),
+        revoked_at: None,
+    };
+    println!("key      {} ({})", key.id, key.name);
+    println!("account  {account}");
+    println!("plan     {}", key.plan);
+    match key.expires_at {
+        Some(end) => println!("expires  {end}"),
+        None => println!("expires  never"),
+    }
+    store.insert(NewKey { hash: pepper.hash(&plain), key }).await?;
+    println!("Keep it now: it is shown only this once.");
+    println!("{}", plain.reveal());
+    Ok(())
+}
+
+async fn list(account: AccountId, store: &dyn KeyStore) -> Result<(), Stop> {
+    let mut page = PageRequest::first(PageRequest::<KeyId>::MOST);
+    loop {
+        let found = store.list(account, page).await?;
+        for key in &found.rows {
+            let state = match (key.revoked_at, key.expires_at) {
+                (Some(at), _) => format!("revoked {at}"),
+                (None, Some(end)) => format!("until {end}"),
+                (None, None) => "for ever".to_owned(),
+            };
+            println!("{}  {}  {}  {}  {state}", key.id, key.display_prefix, key.plan, key.name);
+        }
+        match found.next {
+            Some(after) => page.after = Some(after),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The accept loop, and how it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aihub_layers::Peer;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// How long a connection may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Serves `app` until `stop`, then lets running answers finish for at most `drain`.
+///
+/// Connections without a running request are closed at once; what still runs at the deadline is
+/// cut, and its calls are settled as callers gone.
+pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: CancellationToken, drain: Duration) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).pipeline_flush(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: accepting again at once would spin.
+                tracing::error!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it was served");
+            continue;
+        }
+        let app = app.clone();
+        let service = service_fn(move |request| answer(app.clone(), request, peer));
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    let running = connections.count();
+    tracing::info!(connections = running, drain_s = drain.as_secs(), "stopping: running answers may finish");
+    if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
+        tracing::warn!("the time to finish is over: what still runs is cut");
+    }
+}
+
+async fn answer(
+    app: axum::Router,
+    request: http::Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<http::Response<Body>, std::convert::Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Peer(peer));
+    app.oneshot(request).await
+}

@@ -1,0 +1,61 @@
+//! The secret under which keys are hashed: from the environment, or from a file beside the database.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use aihub_core::Pepper;
+use rand::RngExt as _;
+use secrecy::ExposeSecret as _;
+
+use crate::Stop;
+use crate::settings::{Settings, SettingsError};
+
+/// Reads the pepper; makes its file where there is none yet.
+pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
+    if let Some(secret) = settings.keys.pepper.as_ref().and_then(|secrets| secrets.0.first()) {
+        let pepper = Pepper::new(secret.expose_secret().as_bytes());
+        return pepper.map_err(|error| SettingsError(format!("the setting `keys.pepper` is wrong: {error}")).into());
+    }
+    let Some(file) = file(settings) else {
+        // Keys in memory are gone with the process, and so may be what they were hashed under.
+        return Ok(Pepper::random());
+    };
+    let failed = |error| Stop::Io { what: format!("the pepper's file {} cannot be used", file.display()), error };
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file).map_err(failed)?,
+        Err(error) => return Err(failed(error)),
+    };
+    let pepper = Pepper::new(text.trim().as_bytes());
+    pepper.map_err(|error| SettingsError(format!("the pepper's file {} is wrong: {error}", file.display())).into())
+}
+
+fn file(settings: &Settings) -> Option<PathBuf> {
+    if !settings.keys.pepper_file.is_empty() {
+        return Some(PathBuf::from(&settings.keys.pepper_file));
+    }
+    let database = settings.store.url.strip_prefix("sqlite://")?;
+    Some(PathBuf::from(format!("{database}.pepper")))
+}
+
+/// Makes the file as a whole or not at all; when another process was faster, its file stands.
+fn make(file: &Path) -> std::io::Result<String> {
+    let secret: [u8; 32] = rand::rng().random();
+    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut open = options.open(&draft)?;
+    open.write_all(text.as_bytes())?;
+    open.sync_all()?;
+    let linked = std::fs::hard_link(&draft, file);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Ok(()) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read_to_string(file),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,79 @@
+//! `aihub serve` and `aihub check`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aihub_gateway::Gateway;
+use aihub_layers::MeterLayer;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+use crate::parts::Parts;
+use crate::routes::Routes;
+use crate::settings::{Settings, SettingsError};
+use crate::stack::{self, Shared};
+use crate::{Stop, listen};
+
+/// Serves until SIGTERM or SIGINT, then lets running answers finish and delivers what was recorded.
+pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
+    let parts = Parts::new(&settings).await?;
+    let stop = CancellationToken::new();
+    let (meter, records) = MeterLayer::start(Arc::clone(&parts.sink), Arc::clone(&parts.clock));
+    let shared = Shared::new(&parts, meter, &settings);
+    let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
+    let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
+    if !settings.catalogue.default_model.is_empty() {
+        gateway = gateway.with_default_model(&settings.catalogue.default_model);
+    }
+    let health = Health { keys: Arc::clone(&parts.keys), providers: parts.providers.names().len(), stop: stop.clone() };
+    let routes = Routes::new(gateway, health);
+    let app = routes.open.merge(stack::api(&parts, &settings, routes.doors));
+
+    let listener = TcpListener::bind(settings.server.listen).await.map_err(|error| {
+        SettingsError(format!("the setting `server.listen` = {} cannot be listened on: {error}", settings.server.listen))
+    })?;
+    let io = |error| Stop::Io { what: "the server could not be started".to_owned(), error };
+    let address = listener.local_addr().map_err(io)?;
+    tracing::info!(%address, providers = ?parts.providers.names(), models = parts.catalogue.list().len(), "serving");
+    if parts.providers.names().is_empty() {
+        tracing::warn!("no provider is enabled, so there is nothing to sell: set OPENROUTER_API_KEY or GEMINI_API_KEY");
+    }
+    // For whoever started this process with port 0 and has to find it.
+    println!("aihub is listening on http://{address}");
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        asked.cancel();
+    });
+    listen::serve(listener, app, stop, Duration::from_secs(settings.server.drain_timeout_s)).await;
+    drop(shared);
+    if let Err(undelivered) = records.drain(Duration::from_secs(10)).await {
+        // Each of them is a call that somebody pays for: the log is the last place to keep them.
+        for record in &undelivered.records {
+            tracing::error!(record = %serde_json::to_string(record).unwrap_or_default(), "undelivered usage record");
+        }
+        return Err(Stop::Undelivered(undelivered.records.len()));
+    }
+    Ok(())
+}
+
+/// Does everything that `serve` does before it listens, and says what it found.
+pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
+    let parts = Parts::new(settings).await?;
+    println!("store      {}", settings.store.url.split('@').next_back().unwrap_or_default());
+    println!("plans      {}", parts.plans.names().join(", "));
+    println!("providers  {}", parts.providers.names().join(", "));
+    println!("models     {}", parts.catalogue.list().len());
+    if parts.providers.names().is_empty() {
+        println!("There is nothing to sell: set OPENROUTER_API_KEY or GEMINI_API_KEY");
+    }
+    println!("ok");
+    Ok(())
+}

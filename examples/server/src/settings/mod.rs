@@ -1,0 +1,104 @@
+//! Settings: embedded defaults (which are the manual), a file, the environment.
+
+mod load;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use aihub_core::Plan;
+use aihub_providers::catalogue::Vendor;
+use serde::Deserialize;
+
+pub(crate) use load::{DEFAULTS, SettingsError, is_default_address, load};
+pub(crate) use secret::Secrets;
+
+/// Everything that can be set; explained in `config.default.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) server: Server,
+    pub(crate) store: Store,
+    pub(crate) keys: Keys,
+    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) upstream: Upstream,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) plans: BTreeMap<String, Plan>,
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) workers: usize,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) body_timeout_s: u64,
+    pub(crate) drain_timeout_s: u64,
+    pub(crate) max_calls_in_flight: usize,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Store {
+    pub(crate) url: String,
+    pub(crate) usage_file: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    #[serde(default)]
+    pub(crate) pepper: Option<Secrets>,
+    pub(crate) pepper_file: String,
+    pub(crate) default_plan: String,
+    pub(crate) expire_after_days: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provider {
+    pub(crate) kind: Vendor,
+    pub(crate) base_url: String,
+    #[serde(default)]
+    pub(crate) api_keys: Option<Secrets>,
+    #[serde(default)]
+    pub(crate) api_keys_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Upstream {
+    pub(crate) first_event_timeout_ms: u64,
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) idle_timeout_ms: u64,
+    pub(crate) retries: u32,
+    pub(crate) breaker_failures: u32,
+    pub(crate) breaker_window_s: u64,
+    pub(crate) breaker_pause_s: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Catalogue {
+    pub(crate) file: String,
+    pub(crate) default_model: String,
+    pub(crate) aliases: BTreeMap<String, String>,
+    pub(crate) fallbacks: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,93 @@
+//! THE order of the layers, each with the reason for its place. Nowhere else is anything wrapped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aihub_core::{Call, Error, KeyStore, Operation};
+use aihub_layers::{
+    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, MeterLayer, Network, QuotaLayer,
+    RateLimitLayer, RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
+};
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use tower::retry::RetryLayer;
+use tower::util::{BoxCloneSyncService, MapRequestLayer};
+use tower::ServiceBuilder;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+
+use crate::parts::Parts;
+use crate::settings::Settings;
+
+/// What calls of every operation share: one breaker knows a vendor, whatever it is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) meter: MeterLayer,
+    shed: ShedLayer,
+    breaker: BreakerLayer,
+    retry: RetryPolicy,
+    first_event: TimeoutLayer,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: &Parts, meter: MeterLayer, settings: &Settings) -> Self {
+        let upstream = &settings.upstream;
+        Self {
+            meter,
+            shed: ShedLayer::new(settings.server.max_calls_in_flight),
+            breaker: BreakerLayer::new(Arc::clone(&parts.clock))
+                .with_threshold(upstream.breaker_failures, 50)
+                .with_window(Duration::from_secs(upstream.breaker_window_s))
+                .with_rest(Duration::from_secs(upstream.breaker_pause_s)),
+            retry: RetryPolicy::new().with_retries(upstream.retries),
+            first_event: TimeoutLayer::new(Duration::from_millis(upstream.first_event_timeout_ms)),
+        }
+    }
+}
+
+/// From a call to its reply.
+pub(crate) fn calls<O: Operation>(parts: &Parts, shared: &Shared) -> BoxCloneSyncService<Call<O>, O::Reply, Error> {
+    let stack = ServiceBuilder::new()
+        // Outermost: whatever becomes of a call below, there is one record of it.
+        .layer(shared.meter.clone())
+        // Before anything is held: what a plan does not include costs it nothing.
+        .layer(AccessLayer::new(Arc::clone(&parts.catalogue)))
+        // Above Quota: nothing is held for a call that has no place to run.
+        .layer(shared.shed.clone())
+        // Below Access, which knows the prices; above Fallback, since one hold covers all attempts.
+        .layer(QuotaLayer::new(Arc::clone(&parts.quota)))
+        // One call in, attempts out: everything below is per upstream.
+        .layer(FallbackLayer::new())
+        // Above Retry: a call that a retry saved is no fault of the vendor.
+        .layer(shared.breaker.clone())
+        .layer(RetryLayer::new(shared.retry.clone()))
+        // Innermost: every attempt has its own time.
+        .layer(shared.first_event)
+        .service(Upstream::new(Arc::clone(&parts.providers)));
+    BoxCloneSyncService::new(stack)
+}
+
+/// From an HTTP request to the doors, for everything that needs a key.
+pub(crate) fn api(parts: &Parts, settings: &Settings, doors: Router) -> Router {
+    let server = &settings.server;
+    let trusted: Vec<Network> = server.trusted_proxies.iter().copied().map(Network::from).collect();
+    let keys: Arc<dyn KeyStore> = Arc::clone(&parts.keys);
+    let stack = ServiceBuilder::new()
+        // Streams of events are never compressed: a compressor holds them back.
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)))
+        // Above everything that can fail: the one place where errors become responses.
+        .layer(RescueLayer::new(Arc::clone(&parts.clock)))
+        // By its head alone: nobody without a key makes the server read a body.
+        .layer(
+            AuthenticateLayer::new(keys, parts.pepper.clone(), Arc::clone(&parts.plans), Arc::clone(&parts.clock))
+                .with_trusted_proxies(trusted),
+        )
+        // Needs the caller; a refused request costs no body either.
+        .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))
+        // Innermost: the body, whole, for whoever is let through.
+        .layer(IntakeLayer::new(server.max_body_bytes, Duration::from_secs(server.body_timeout_s)))
+        .layer(MapRequestLayer::new(|request: http::Request<Bytes>| request.map(Body::from)))
+        .service(doors);
+    Router::new().fallback_service(stack)
+}

@@ -1,0 +1,3 @@
+//! The developer form: the least that has to be said for an answer.
+
+pub(crate) mod chat;

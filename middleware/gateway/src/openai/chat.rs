@@ -1,0 +1,54 @@
+//! `POST /v1/chat/completions`.
+
+use aihub_core::chat::ChatEvent;
+use aihub_core::{ChatReply, ChatRequest, Error, ErrorKind, Operation as _, Result};
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+
+use super::schema::{ChatCompletion, ChatCompletionRequest, ErrorEnvelope};
+use super::stream::OpenAiStream;
+use crate::Gateway;
+use crate::door::{Door, Failure, JsonType, json};
+use crate::events;
+
+/// Create a chat completion
+///
+/// `OpenAI`-compatible. With `stream: true` the answer is a stream of server-sent events that ends
+/// with `data: [DONE]`; a failure after the first event is an event with an `error` and no `[DONE]`.
+/// Fields that are not listed are handed to upstreams of the same dialect as they are.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "Inference",
+    request_body = ChatCompletionRequest,
+    responses(
+        (status = 200, description = "The completion, or a stream of `chat.completion.chunk` events", body = ChatCompletion),
+        (status = "4XX", description = "The request cannot be served as it is", body = ErrorEnvelope),
+        (status = "5XX", description = "The upstream or this service failed", body = ErrorEnvelope),
+    ),
+    security(("api_key" = [])),
+)]
+pub(crate) async fn create_chat_completion(
+    State(gateway): State<Gateway>,
+    door: Door,
+    _: JsonType,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let request = ChatRequest::parse(body)?;
+    let (streams, include_usage, id) = (request.streams(), request.include_usage(), door.id);
+    let reply = gateway.call(door, request, &gateway.0.chat).await?;
+    if streams {
+        return Ok(events::respond(reply, OpenAiStream::new(include_usage), id));
+    }
+    Ok(json(whole(reply).await?))
+}
+
+/// The body of an answer that is not streamed. The reply is read to its end first, so that the
+/// books are written before a byte leaves.
+pub(crate) async fn whole(reply: ChatReply) -> Result<Bytes> {
+    let (events, _) = reply.collect().await?;
+    let body = events.into_iter().find_map(|event| match event {
+        ChatEvent::Whole(body) => Some(body),
+        _ => None,
+    });
+    body.ok_or_else(|| Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole"))
+}

@@ -1,0 +1,6 @@
+//! `OpenAI`'s dialect: what the official SDKs speak.
+
+pub(crate) mod chat;
+pub(crate) mod embeddings;
+mod schema;
+mod stream;
