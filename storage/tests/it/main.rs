@@ -1,0 +1,9 @@
+//! What this crate promises, on every store that it has.
+#![expect(clippy::unwrap_used, reason = "everything here is a test, its helpers too")]
+
+mod cached;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod open;
+#[cfg(feature = "sqlite")]
+mod sqlite;

@@ -1,0 +1,129 @@
+//! The stores in memory.
+
+use std::sync::Arc;
+
+use aihub_core::conformance;
+use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
+use aihub_core::{ManualClock, QuotaPolicy, RateStore};
+use aihub_storage::{MemoryQuota, MemoryRates};
+
+mod keys {
+    use std::sync::Arc;
+
+    use aihub_core::{KeyStore, conformance};
+    use aihub_storage::MemoryKeys;
+
+    conformance::key_store!(async { Arc::new(MemoryKeys::new()) as Arc<dyn KeyStore> });
+}
+
+mod quota {
+    use super::{conformance, under};
+
+    conformance::quota_policy!(under);
+}
+
+mod rates {
+    use super::{conformance, counting_by};
+
+    conformance::rate_store!(counting_by);
+}
+
+mod sink {
+    use std::sync::Arc;
+
+    use aihub_core::conformance::billing_sink::SinkFixture;
+    use aihub_core::{BillingSink, conformance};
+    use aihub_storage::MemorySink;
+
+    conformance::billing_sink!(async {
+        let sink = Arc::new(MemorySink::new());
+        let reader = Arc::clone(&sink);
+        SinkFixture::from(sink as Arc<dyn BillingSink>).with_reader(move || {
+            let calls = reader.records().iter().map(|record| record.call).collect();
+            Box::pin(async move { calls })
+        })
+    });
+}
+
+async fn under(limits: Limits) -> QuotaFixture {
+    let policy = match limits.money {
+        Some(most) => MemoryQuota::new().with_monthly_money(most),
+        None => MemoryQuota::new(),
+    };
+    QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits)
+}
+
+async fn counting_by(clock: Arc<ManualClock>) -> Arc<dyn RateStore> {
+    Arc::new(MemoryRates::new(clock))
+}
+
+mod housekeeping {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use aihub_core::conformance::billing_sink::records;
+    use aihub_core::conformance::{self};
+    use aihub_core::plan::Plan;
+    use aihub_core::quota::{Amounts, Ask};
+    use aihub_core::{AccountId, BillingSink, CallId, Clock, ErrorKind, ManualClock, QuotaPolicy, Rate, RateStore};
+    use aihub_storage::{MemoryQuota, MemoryRates, MemorySink};
+
+    #[tokio::test]
+    async fn subjects_whose_burst_is_whole_are_forgotten() {
+        let clock = Arc::new(ManualClock::default());
+        let rates = MemoryRates::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let rate = Rate { per_minute: 60, burst: 5 };
+        for subject in 0..1_000 {
+            rates.take(&format!("subject {subject}"), rate).await.unwrap();
+        }
+        assert_eq!(rates.subjects(), 1_000);
+        clock.advance(Duration::from_secs(61));
+        rates.take("subject 1", rate).await.unwrap();
+        assert_eq!(rates.subjects(), 1);
+    }
+
+    #[tokio::test]
+    async fn reaping_forgets_nobody_who_waits() {
+        let clock = Arc::new(ManualClock::default());
+        let rates = MemoryRates::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let slow = Rate { per_minute: 1, burst: 3 };
+        for _ in 0..3 {
+            assert!(rates.take("subject", slow).await.unwrap().allowed);
+        }
+        clock.advance(Duration::from_secs(59));
+        rates.reap();
+        assert!(!rates.take("subject", slow).await.unwrap().allowed);
+    }
+
+    #[tokio::test]
+    async fn a_rate_of_zero_is_refused_as_wrong() {
+        let rates = MemoryRates::new(Arc::new(ManualClock::default()));
+        let error = rates.take("subject", Rate { per_minute: 0, burst: 1 }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn the_sink_keeps_the_newest_each_once() {
+        let sink = MemorySink::with_capacity(3);
+        let records = records(5);
+        sink.record(&records).await.unwrap();
+        sink.record(&records[3..]).await.unwrap();
+        assert_eq!(sink.records(), records[2..]);
+        assert_eq!(sink.take(), records[2..]);
+        assert!(sink.records().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_standing_tells_used_from_held() {
+        let clock = ManualClock::default();
+        let quota = MemoryQuota::new();
+        let caller = conformance::caller(AccountId::new(clock.now()), Plan::unlimited("any"));
+        let ask = |tokens| Ask::new(CallId::new(clock.now()), Arc::clone(&caller), "m".into(), clock.now(), Amounts::call(tokens, None));
+        let settled = quota.reserve(&ask(100)).await.unwrap();
+        quota.settle(settled, Amounts::call(40, None)).await.unwrap();
+        let held = quota.reserve(&ask(7)).await.unwrap();
+        let standing = quota.standing(caller.account(), clock.now());
+        assert_eq!((standing.settled, standing.held), (Amounts::call(40, None), Amounts::call(7, None)));
+        quota.release(held).await.unwrap();
+    }
+}
