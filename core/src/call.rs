@@ -120,6 +120,7 @@ pub struct Trail {
 struct Last {
     offer: Option<Offer>,
     discarded: Usage,
+    concluded: Option<Usage>,
 }
 
 impl Trail {
@@ -137,6 +138,17 @@ impl Trail {
             let mut last = self.last();
             last.discarded = last.discarded.plus(spent);
         }
+    }
+
+    /// It was decided what the call has used, and that is being booked: whoever writes it down for a
+    /// caller who leaves meanwhile has to say the same.
+    pub fn conclude(&self, used: &Usage) {
+        self.last().concluded = Some(*used);
+    }
+
+    /// What the call has used, once that was decided.
+    pub fn concluded(&self) -> Option<Usage> {
+        self.last().concluded
     }
 
     /// How many attempts were sent upstream.

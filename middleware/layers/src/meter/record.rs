@@ -113,16 +113,25 @@ impl Record {
     }
 }
 
-/// The caller left before there was a reply: what an attempt that is still with a vendor has cost is
-/// not known, and its prompt is the best estimate.
+/// The caller left before there was a reply. What was used is what another layer is booking already,
+/// such as a quota that settles; else it is not known of an attempt that is still with a vendor, and
+/// its prompt is the best estimate.
 impl Drop for Record {
     fn drop(&mut self) {
         if self.place.is_none() {
             return;
         }
-        let usage = if self.trail.in_flight() { Usage::estimate(self.prompt_tokens, 0) } else { Usage::default() };
+        let in_flight = self.trail.in_flight();
+        let usage = match self.trail.concluded() {
+            Some(used) => used,
+            None if in_flight => Usage::estimate(self.prompt_tokens, 0),
+            None => Usage::default(),
+        };
         let offer = self.trail.offer();
         self.write(offer, usage, |record| {
+            if !in_flight {
+                record.discarded = less(record.discarded, &usage);
+            }
             record.outcome = Outcome::ClientGone;
             record.status = ErrorKind::Cancelled.status();
         });

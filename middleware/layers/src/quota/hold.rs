@@ -76,7 +76,7 @@ impl Hold {
     /// The call failed before it had a reply.
     pub(super) async fn failed(self, error: &Error) {
         let verdict = match error.spent() {
-            Some(spent) if !spent.is_zero() => settle(spent, self.trail.offer().as_ref()),
+            Some(spent) if !spent.is_zero() => self.conclude(spent, self.trail.offer().as_ref()),
             _ => self.verdict_without_reply(),
         };
         self.resolve(verdict).await;
@@ -89,7 +89,7 @@ impl Hold {
             let verdict = if failed && ending.usage.is_zero() {
                 Verdict::Release
             } else {
-                settle(&ending.usage, ending.served.offer.as_ref())
+                self.conclude(&ending.usage, ending.served.offer.as_ref())
             };
             Box::pin(self.resolve(verdict))
         })
@@ -99,10 +99,16 @@ impl Hold {
     /// cost its prompt.
     fn verdict_without_reply(&self) -> Verdict {
         if self.trail.in_flight() {
-            settle(&Usage::estimate(self.prompt_tokens, 0), self.trail.offer().as_ref())
+            self.conclude(&Usage::estimate(self.prompt_tokens, 0), self.trail.offer().as_ref())
         } else {
             Verdict::Release
         }
+    }
+
+    /// What is settled is also what a record says that is written while it is being settled.
+    fn conclude(&self, usage: &Usage, offer: Option<&Offer>) -> Verdict {
+        self.trail.conclude(usage);
+        Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(|offer| offer.prices.cost(usage))))
     }
 
     /// Not an `async fn`: what was decided has to be kept also when the future is never polled.
@@ -131,8 +137,4 @@ impl Drop for Hold {
             tracing::error!(call = %open.reservation.call, ?verdict, "no runtime is left to resolve a hold: it stays counted");
         }
     }
-}
-
-fn settle(usage: &Usage, offer: Option<&Offer>) -> Verdict {
-    Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(|offer| offer.prices.cost(usage))))
 }

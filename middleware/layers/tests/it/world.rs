@@ -1,0 +1,369 @@
+// The smallest world in which a call can be made: one model, scripted vendors, and ports that count.
+// Plain comments, since the examples in the docs include this file.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aihub_core::chat::{ChatEvent, Finish};
+use aihub_core::key::{KeyChange, Permission};
+use aihub_core::model::{FixedCatalogue, ModelKind};
+use aihub_core::page::{Page, PageRequest};
+use aihub_core::plan::ModelAccess;
+use aihub_core::price::Rates;
+use aihub_core::quota::{Amounts, Ask};
+use aihub_core::rate::RateDecision;
+use aihub_core::*;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+/// The usage of every answer that ends well.
+pub fn usage() -> Usage {
+    let mut usage = Usage::default();
+    (usage.input, usage.output) = (5, 7);
+    usage
+}
+
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::default())
+}
+
+pub fn offer(provider: &str, dollars_per_million: &str) -> Offer {
+    let price = Price::per_million(dollars_per_million).unwrap();
+    let prices = PriceList::new(Currency::USD, Rates::flat(price, price), Vec::new());
+    Offer { provider: provider.into(), model: "m-1".into(), prices: Arc::new(prices) }
+}
+
+pub fn model(id: &str, offers: Vec<Offer>) -> Model {
+    Model {
+        id: id.into(),
+        name: id.to_owned(),
+        kind: ModelKind::Chat,
+        basic: true,
+        context_tokens: 8_192,
+        max_output_tokens: None,
+        input_modalities: vec!["text".into()],
+        output_modalities: vec!["text".into()],
+        reasoning: false,
+        offers,
+        fallbacks: Vec::new(),
+    }
+}
+
+/// A catalogue with the model `m`, offered by `first` and `second`, first cheaper.
+pub fn catalogue() -> Arc<FixedCatalogue> {
+    Arc::new(FixedCatalogue::new([model("m", vec![offer("first", "1"), offer("second", "2")])], &[]))
+}
+
+pub fn plan() -> Plan {
+    let mut plan = Plan::unlimited("free");
+    plan.default_output_tokens = 100;
+    plan
+}
+
+pub fn key() -> ApiKey {
+    let at = Timestamp::UNIX_EPOCH;
+    ApiKey {
+        id: KeyId::new(at),
+        account: AccountId::new(at),
+        name: "key".into(),
+        display_prefix: String::new(),
+        plan: "free".into(),
+        permission: Permission::ReadWrite,
+        models: ModelAccess::All,
+        allowed_ips: Vec::new(),
+        created_at: at,
+        expires_at: None,
+        revoked_at: None,
+    }
+}
+
+pub fn caller() -> Arc<Caller> {
+    Arc::new(Caller { key: Arc::new(key()), plan: Arc::new(plan()), ip: None, user_agent: None })
+}
+
+pub const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+
+/// A request for the model `m`, with `fields` beside the usual ones (`,"n":2`).
+pub fn request(fields: &str) -> ChatRequest {
+    let body = BODY.strip_suffix('}').unwrap();
+    ChatRequest::parse(format!("{body}{fields}}}").into()).unwrap()
+}
+
+/// A call of the model `m` by a caller on the plan `free`.
+pub fn call() -> Call<ChatRequest> {
+    Call::new(caller(), request(""), &ManualClock::default())
+}
+
+/// The attempt of [`call`] at `first`.
+pub fn attempt() -> Attempt<ChatRequest> {
+    Attempt { call: call(), offer: offer("first", "1"), max_output_tokens: None }
+}
+
+/// A whole answer with the usual usage.
+pub fn answer() -> ChatReply {
+    ChatReply::whole_body(Bytes::from_static(b"{}"), Finish::new(Some(usage()), Some("stop".into())))
+}
+
+pub fn transient() -> Error {
+    Error::new(ErrorKind::BadUpstream, "again").with_transient()
+}
+
+pub fn failover() -> Error {
+    Error::new(ErrorKind::Unavailable, "elsewhere").with_failover()
+}
+
+/// Reads a reply to its end.
+pub async fn read(reply: ChatReply) -> Result<Finish> {
+    reply.collect().await.map(|(_, finish)| finish)
+}
+
+/// What a vendor does when it is asked.
+pub enum Step {
+    Answer,
+    /// Says something, then this.
+    Stream(Vec<Result<ChatEvent>>),
+    Fail(Error),
+    /// Never answers.
+    Hang,
+}
+
+/// Says something and then nothing any more.
+pub fn piece() -> Result<ChatEvent> {
+    Ok(ChatEvent::Frames(Bytes::from_static(b"data: {}\n\n")))
+}
+
+pub fn finish() -> Result<ChatEvent> {
+    Ok(ChatEvent::Finish(Box::new(Finish::new(Some(usage()), Some("stop".into())))))
+}
+
+/// A vendor that does as its script says, then answers.
+#[derive(Debug, Default)]
+pub struct Scripted {
+    pub name: &'static str,
+    script: Mutex<VecDeque<Step>>,
+    pub asked: AtomicU32,
+    /// The bound that each attempt came with.
+    pub bounds: Mutex<Vec<Option<u64>>>,
+    /// How often it lets others run before it does anything.
+    pub pauses: usize,
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Step")
+    }
+}
+
+impl Scripted {
+    pub fn new(name: &'static str, script: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        Arc::new(Self { name, script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+    }
+
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+pub async fn pause(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::CHAT
+    }
+
+    async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.bounds.lock().unwrap().push(attempt.max_output_tokens);
+        pause(self.pauses).await;
+        let step = self.script.lock().unwrap().pop_front().unwrap_or(Step::Answer);
+        match step {
+            Step::Answer => Ok(answer()),
+            Step::Fail(error) => Err(error),
+            Step::Hang => std::future::pending().await,
+            Step::Stream(events) => {
+                let pauses = self.pauses;
+                let events = futures_util::stream::iter(events).then(move |event| async move {
+                    pause(pauses).await;
+                    event
+                });
+                let events = futures_util::stream::iter([piece()]).chain(events);
+                Ok(ChatReply::from_events(attempt.call.operation.demand().prompt_tokens, events))
+            }
+        }
+    }
+}
+
+/// A quota of one account: calls and tokens.
+#[derive(Debug)]
+pub struct Purse {
+    limit: u64,
+    state: Mutex<State>,
+    pub pauses: usize,
+    /// How many of the next settlements and releases fail.
+    pub failing: AtomicU32,
+    /// Grants at most this many tokens.
+    pub grants: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<CallId, Amounts>,
+    resolved: HashMap<CallId, Amounts>,
+}
+
+impl Purse {
+    pub fn of(limit: u64) -> Self {
+        Self { limit, state: Mutex::default(), pauses: 0, failing: AtomicU32::new(0), grants: None }
+    }
+
+    pub fn used(&self) -> u64 {
+        self.state.lock().unwrap().resolved.values().map(|used| used.tokens).sum()
+    }
+
+    pub fn cost(&self) -> Vec<Option<Money>> {
+        self.state.lock().unwrap().resolved.values().map(|used| used.money).collect()
+    }
+
+    /// Calls that were counted.
+    pub fn calls(&self) -> u64 {
+        self.state.lock().unwrap().resolved.values().map(|used| used.calls).sum()
+    }
+
+    /// Holds that are neither settled nor released.
+    pub fn open(&self) -> usize {
+        self.state.lock().unwrap().held.len()
+    }
+
+    fn resolve(&self, call: CallId, used: Amounts) -> Result<()> {
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        }
+        let mut state = self.state.lock().unwrap();
+        if let Some(held) = state.held.remove(&call) {
+            let mut counted = used;
+            counted.tokens = used.tokens.min(held.tokens);
+            state.resolved.insert(call, counted);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl QuotaPolicy for Purse {
+    async fn reserve(&self, ask: &Ask) -> Result<Reservation> {
+        pause(self.pauses).await;
+        let mut held = ask.most;
+        held.tokens = held.tokens.min(self.grants.unwrap_or(u64::MAX));
+        let mut state = self.state.lock().unwrap();
+        let taken = state.held.values().chain(state.resolved.values()).map(|amounts| amounts.tokens).sum::<u64>();
+        if taken + held.tokens > self.limit {
+            return Err(Error::new(ErrorKind::PaymentRequired, "used up"));
+        }
+        state.held.insert(ask.call, held);
+        Ok(Reservation { call: ask.call, account: ask.caller.account(), at: ask.at, held })
+    }
+
+    async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {
+        pause(self.pauses).await;
+        self.resolve(reservation.call, used)
+    }
+
+    async fn release(&self, reservation: Reservation) -> Result<()> {
+        pause(self.pauses).await;
+        self.resolve(reservation.call, Amounts::default())
+    }
+}
+
+/// A sink that keeps everything.
+#[derive(Debug, Default)]
+pub struct Books {
+    records: Mutex<Vec<UsageRecord>>,
+    /// How many of the next batches fail.
+    pub failing: AtomicU32,
+    pub batches: AtomicUsize,
+}
+
+impl Books {
+    pub fn records(&self) -> Vec<UsageRecord> {
+        self.records.lock().unwrap().clone()
+    }
+
+    /// The only record there is, once it is there.
+    pub async fn only(&self) -> UsageRecord {
+        for _ in 0..1_000 {
+            pause(1).await;
+            if let [record] = &*self.records() {
+                return record.clone();
+            }
+        }
+        panic!("there is not one record but {:?}", self.records());
+    }
+}
+
+#[async_trait::async_trait]
+impl BillingSink for Books {
+    async fn record(&self, records: &[UsageRecord]) -> Result<()> {
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::new(ErrorKind::Unavailable, "the sink is away"));
+        }
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        self.records.lock().unwrap().extend_from_slice(records);
+        Ok(())
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Keys(pub Result<Option<(KeyHash, Arc<ApiKey>)>, ErrorKind>);
+
+#[async_trait::async_trait]
+impl KeyStore for Keys {
+    async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>> {
+        match &self.0 {
+            Ok(known) => Ok(known.as_ref().filter(|(of, _)| of == hash).map(|(_, key)| Arc::clone(key))),
+            Err(kind) => Err(Error::new(*kind, "the store is away")),
+        }
+    }
+
+    async fn insert(&self, _: NewKey) -> Result<()> {
+        unreachable!("layers make no keys")
+    }
+
+    async fn update(&self, _: AccountId, _: KeyId, _: KeyChange) -> Result<Arc<ApiKey>> {
+        unreachable!("layers change no keys")
+    }
+
+    async fn revoke(&self, _: AccountId, _: KeyId, _: Timestamp) -> Result<()> {
+        unreachable!("layers revoke no keys")
+    }
+
+    async fn list(&self, _: AccountId, _: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {
+        unreachable!("layers list no keys")
+    }
+}
+
+/// Allows as many as are left.
+#[derive(Debug)]
+pub struct Turnstile(pub AtomicU32);
+
+#[async_trait::async_trait]
+impl RateStore for Turnstile {
+    async fn take(&self, _: &str, _: Rate) -> Result<RateDecision> {
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        Ok(RateDecision {
+            allowed: left.is_ok(),
+            remaining: left.map_or(0, |left| left - 1),
+            reset_after: std::time::Duration::from_millis(1_500),
+        })
+    }
+}
