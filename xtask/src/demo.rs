@@ -37,21 +37,12 @@ pub(crate) fn main(args: &[String]) -> Result {
     let (_vendors, mut hub) = start(once)?;
     let key = hub.create_key("demo", None)?;
     let lines = curl_lines(&hub, &key);
-    println!(
-        "\nThe server is at {}\nThe key is       {key}\n",
-        hub.origin()
-    );
-    println!(
-        "A whole answer:\n\n{}\n\nA stream:\n\n{}\n",
-        lines[0], lines[1]
-    );
+    println!("\nThe server is at {}\nThe key is       {key}\n", hub.origin());
+    println!("A whole answer:\n\n{}\n\nA stream:\n\n{}\n", lines[0], lines[1]);
     if once {
         return verify(&lines);
     }
-    println!(
-        "The log and the database are in {}. Ctrl-C stops everything.",
-        hub.setting.folder.display()
-    );
+    println!("The log and the database are in {}. Ctrl-C stops everything.", hub.setting.folder.display());
     let status = hub.running.forever()?;
     Err(format!("the server ended ({status}){}", hub.running.tail()).into())
 }
@@ -64,20 +55,11 @@ fn start(once: bool) -> Result<(Option<Vendors>, Hub)> {
     let vendors = if real_vendors().is_empty() {
         Some(Vendors::start(Profile::Release, &folder)?)
     } else {
-        println!(
-            "Calling the real vendors: {} set.",
-            real_vendors().join(" and ")
-        );
+        println!("Calling the real vendors: {} set.", real_vendors().join(" and "));
         None
     };
     let addresses = vendors.as_ref().map(|vendors| vendors.addresses.clone());
-    let setting = Setting {
-        profile: Profile::Release,
-        folder,
-        port,
-        vendors: addresses,
-        cpu: None,
-    };
+    let setting = Setting { profile: Profile::Release, folder, port, vendors: addresses, cpu: None };
     Ok((vendors, setting.start()?))
 }
 
@@ -100,15 +82,8 @@ fn port() -> Result<u16> {
 /// A call with a whole answer and one with a stream, by two vendors where both can be called.
 fn curl_lines(hub: &Hub, key: &str) -> [String; 2] {
     let gemini = "google/gemini-2.5-flash";
-    let plain = if real_vendors() == ["GEMINI_API_KEY"] {
-        gemini
-    } else {
-        "openai/gpt-4o-mini"
-    };
-    [
-        curl_line(&hub.origin(), key, plain, false),
-        curl_line(&hub.origin(), key, gemini, true),
-    ]
+    let plain = if real_vendors() == ["GEMINI_API_KEY"] { gemini } else { "openai/gpt-4o-mini" };
+    [curl_line(&hub.origin(), key, plain, false), curl_line(&hub.origin(), key, gemini, true)]
 }
 
 fn curl_line(origin: &str, key: &str, model: &str, stream: bool) -> String {
@@ -135,9 +110,7 @@ fn verify(lines: &[String; 2]) -> Result {
 
 fn whole_answer(text: &str) -> Result {
     let answer: Value = serde_json::from_str(text)?;
-    let content = answer["choices"][0]["message"]["content"]
-        .as_str()
-        .unwrap_or_default();
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
     let tokens = answer["usage"]["total_tokens"].as_u64().unwrap_or(0);
     if content.is_empty() || tokens == 0 {
         return Err("the answer has no text or no usage".into());
@@ -148,17 +121,11 @@ fn whole_answer(text: &str) -> Result {
 fn streamed_answer(text: &str) -> Result {
     let mut content = String::new();
     let mut last = "";
-    for data in text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(str::trim)
-    {
+    for data in text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim) {
         last = data;
         if data != "[DONE]" {
             let event: Value = serde_json::from_str(data)?;
-            content += event["choices"][0]["delta"]["content"]
-                .as_str()
-                .unwrap_or_default();
+            content += event["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
         }
     }
     if content.is_empty() || last != "[DONE]" {
@@ -173,12 +140,8 @@ mod tests {
 
     #[test]
     fn answers_without_text_usage_or_end_are_refused() {
-        whole_answer(r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"total_tokens":3}}"#)
-            .unwrap();
-        assert!(
-            whole_answer(r#"{"choices":[{"message":{"content":""}}],"usage":{"total_tokens":3}}"#)
-                .is_err()
-        );
+        whole_answer(r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"total_tokens":3}}"#).unwrap();
+        assert!(whole_answer(r#"{"choices":[{"message":{"content":""}}],"usage":{"total_tokens":3}}"#).is_err());
         assert!(whole_answer(r#"{"choices":[{"message":{"content":"hi"}}]}"#).is_err());
         assert!(whole_answer("oops").is_err());
 

@@ -15,21 +15,23 @@ const START: Duration = Duration::from_mins(1);
 /// The vendors' keys, as the server reads them.
 pub(crate) const VENDOR_KEYS: [&str; 2] = ["OPENROUTER_API_KEY", "GEMINI_API_KEY"];
 
-/// Where the vendors listen; what the program prints as its first line.
+/// Where the vendors listen and which keys they take; what the program prints as its first line.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Addresses {
+    #[serde(rename = "openrouter_base_url")]
     pub(crate) openrouter: String,
+    #[serde(rename = "gemini_base_url")]
     pub(crate) gemini: String,
+    #[serde(rename = "openrouter_api_key")]
+    pub(crate) openrouter_key: String,
+    #[serde(rename = "gemini_api_key")]
+    pub(crate) gemini_key: String,
 }
 
 impl Addresses {
     /// Scheme, host and port of the vendors' process.
     pub(crate) fn origin(&self) -> String {
-        self.openrouter
-            .splitn(4, '/')
-            .take(3)
-            .collect::<Vec<_>>()
-            .join("/")
+        self.openrouter.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
     }
 }
 
@@ -43,17 +45,12 @@ pub(crate) struct Vendors {
 impl Vendors {
     /// Starts them on a free port; their log goes into `folder`.
     pub(crate) fn start(profile: Profile, folder: &std::path::Path) -> Result<Self> {
-        let program = Program::new(place::binary(profile, "aihub-vendors")?)
-            .args(["--listen", "127.0.0.1:0"]);
+        let program = Program::new(place::binary(profile, "aihub-vendors")?).args(["--listen", "127.0.0.1:0"]);
         let mut running = program.log(folder.join("vendors.log")).start_reading()?;
         let line = running.first_line(START)?;
-        let addresses = serde_json::from_str(&line).map_err(|error| {
-            format!("aihub-vendors printed `{line}`, not its addresses: {error}")
-        })?;
-        Ok(Self {
-            addresses,
-            _running: running,
-        })
+        let addresses = serde_json::from_str(&line)
+            .map_err(|error| format!("aihub-vendors printed `{line}`, not its addresses: {error}"))?;
+        Ok(Self { addresses, _running: running })
     }
 }
 
@@ -76,15 +73,11 @@ impl Setting {
         let mut program = Program::new(place::binary(self.profile, "aihub")?)
             .folder(&self.folder)
             .env("AIHUB_SERVER__LISTEN", format!("127.0.0.1:{}", self.port))
-            .env(
-                "DATABASE_URL",
-                format!("sqlite://{}", self.folder.join("aihub.db").display()),
-            );
+            .env("DATABASE_URL", format!("sqlite://{}", self.folder.join("aihub.db").display()));
         if let Some(vendors) = &self.vendors {
-            for key in VENDOR_KEYS {
-                program = program.env(key, "scripted");
-            }
             program = program
+                .env("OPENROUTER_API_KEY", &vendors.openrouter_key)
+                .env("GEMINI_API_KEY", &vendors.gemini_key)
                 .env("AIHUB_PROVIDERS__OPENROUTER__BASE_URL", &vendors.openrouter)
                 .env("AIHUB_PROVIDERS__GEMINI__BASE_URL", &vendors.gemini);
         }
@@ -96,22 +89,14 @@ impl Setting {
 
     /// Starts the server without waiting for it.
     pub(crate) fn launch(&self) -> Result<Running> {
-        self.program()?
-            .arg("serve")
-            .log(self.folder.join("server.log"))
-            .start()
+        self.program()?.arg("serve").log(self.folder.join("server.log")).start()
     }
 
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(self) -> Result<Hub> {
         let mut running = self.launch()?;
-        running.until(START, Duration::from_millis(20), || {
-            probe::is_ok(self.port, "/health/ready")
-        })?;
-        Ok(Hub {
-            setting: self,
-            running,
-        })
+        running.until(START, Duration::from_millis(20), || probe::is_ok(self.port, "/health/ready"))?;
+        Ok(Hub { setting: self, running })
     }
 }
 
@@ -130,10 +115,7 @@ impl Hub {
 
     /// Makes a developer with an API key, the way an operator does.
     pub(crate) fn create_key(&self, name: &str, plan: Option<&str>) -> Result<String> {
-        let mut program = self
-            .setting
-            .program()?
-            .args(["keys", "create", "--name", name]);
+        let mut program = self.setting.program()?.args(["keys", "create", "--name", name]);
         if let Some(plan) = plan {
             program = program.args(["--plan", plan]);
         }
@@ -153,7 +135,8 @@ mod tests {
     #[test]
     fn the_origin_is_cut_from_an_address() {
         let addresses: Addresses = serde_json::from_str(
-            r#"{"openrouter":"http://127.0.0.1:9/api/v1","gemini":"http://127.0.0.1:9/v1beta","more":1}"#,
+            r#"{"openrouter_base_url":"http://127.0.0.1:9/api/v1","gemini_base_url":"http://127.0.0.1:9/v1beta",
+                "openrouter_api_key":"a","gemini_api_key":"b","more":1}"#,
         )
         .unwrap();
         assert_eq!(addresses.origin(), "http://127.0.0.1:9");

@@ -25,26 +25,11 @@ Checks the directions between the packages of this workspace, from `cargo metada
 
 /// Packages that may be nowhere in the tree, and why.
 const BANNED: &[(&str, &str)] = &[
-    (
-        "openssl-sys",
-        "TLS is rustls with aws-lc-rs; find who asks for a `native-tls` feature and switch it off",
-    ),
-    (
-        "pq-sys",
-        "Postgres is spoken by diesel-async without libpq; switch off diesel's `postgres` feature",
-    ),
-    (
-        "reqwest",
-        "HTTP is spoken by hyper, pooled once in providers; use its client",
-    ),
-    (
-        "ring",
-        "the one crypto library is aws-lc-rs; switch on the dependency's `aws-lc-rs` feature instead",
-    ),
-    (
-        "sqlx",
-        "SQL is written in diesel; a second stack means a second pool and second migrations",
-    ),
+    ("openssl-sys", "TLS is rustls with aws-lc-rs; find who asks for a `native-tls` feature and switch it off"),
+    ("pq-sys", "Postgres is spoken by diesel-async without libpq; switch off diesel's `postgres` feature"),
+    ("reqwest", "HTTP is spoken by hyper, pooled once in providers; use its client"),
+    ("ring", "the one crypto library is aws-lc-rs; switch on the dependency's `aws-lc-rs` feature instead"),
+    ("sqlx", "SQL is written in diesel; a second stack means a second pool and second migrations"),
 ];
 
 /// What rooms of rules must not name: it belongs into `storage` or `examples/server`.
@@ -122,9 +107,7 @@ pub(crate) fn main(args: &[String]) -> Result {
         return Ok(());
     }
     let patience = Duration::from_mins(5);
-    let text = Program::cargo()
-        .args(["metadata", "--format-version", "1"])
-        .read(patience, false)?;
+    let text = Program::cargo().args(["metadata", "--format-version", "1"]).read(patience, false)?;
     let metadata: Metadata = serde_json::from_str(&text)?;
     // Not the resolve part of the metadata: it lists optional dependencies that no feature switched on.
     let tree = Program::cargo()
@@ -144,10 +127,7 @@ pub(crate) fn main(args: &[String]) -> Result {
     let mut violations = arrows(&metadata);
     violations.extend(banned(&tree));
     if violations.is_empty() {
-        println!(
-            "layout: {} packages, every arrow points the right way.",
-            metadata.workspace_members.len()
-        );
+        println!("layout: {} packages, every arrow points the right way.", metadata.workspace_members.len());
         return Ok(());
     }
     for violation in &violations {
@@ -160,23 +140,18 @@ pub(crate) fn main(args: &[String]) -> Result {
 fn arrows(metadata: &Metadata) -> Vec<String> {
     let root = Path::new(&metadata.workspace_root);
     let mut found = Vec::new();
-    for package in metadata
-        .packages
-        .iter()
-        .filter(|package| metadata.workspace_members.contains(&package.id))
-    {
+    for package in metadata.packages.iter().filter(|package| metadata.workspace_members.contains(&package.id)) {
         let manifest = Path::new(&package.manifest_path);
         let folder = folder_in(root, manifest.parent().unwrap_or(manifest));
         let from = Room::of(&folder);
         let leaf = folder.rsplit('/').next().unwrap_or(&folder);
         if package.name != format!("aihub-{leaf}") {
-            found.push(format!(
-                "{folder}: the package is named `{}`; name it `aihub-{leaf}`",
-                package.name
-            ));
+            found.push(format!("{folder}: the package is named `{}`; name it `aihub-{leaf}`", package.name));
         }
         if from == Room::Unknown {
-            found.push(format!("{folder}: no such room; packages live in core, providers, storage, middleware/*, examples/*, xtask"));
+            found.push(format!(
+                "{folder}: no such room; packages live in core, providers, storage, middleware/*, examples/*, xtask"
+            ));
         }
         for dependency in &package.dependencies {
             let dev = dependency.kind.as_deref() == Some("dev");
@@ -187,19 +162,14 @@ fn arrows(metadata: &Metadata) -> Vec<String> {
                     if to == folder {
                         None
                     } else {
-                        refuse(&from, &Room::of(&to), dev)
-                            .map(|what| format!("{folder} → {to}: {what}"))
+                        refuse(&from, &Room::of(&to), dev).map(|what| format!("{folder} → {to}: {what}"))
                     }
                 }
-                None if from.holds_rules()
-                    && KEPT_OUT_OF_RULES.contains(&dependency.name.as_str()) =>
-                {
-                    Some(format!(
-                        "{folder} → {}: rules know no backend and no settings library; put a port into core and its \
+                None if from.holds_rules() && KEPT_OUT_OF_RULES.contains(&dependency.name.as_str()) => Some(format!(
+                    "{folder} → {}: rules know no backend and no settings library; put a port into core and its \
                      implementation into storage, or read the setting in examples/server",
-                        dependency.name
-                    ))
-                }
+                    dependency.name
+                )),
                 None => None,
             };
             found.extend(complaint);
@@ -211,27 +181,21 @@ fn arrows(metadata: &Metadata) -> Vec<String> {
 /// Why one room may not depend on another, with what to do; `None` when it may.
 fn refuse(from: &Room, to: &Room, dev: bool) -> Option<&'static str> {
     match (from, to) {
-        (_, Room::Example(name)) if name == "server" => Some(
-            "nothing depends on the reference server; move what is needed into the room that owns it",
-        ),
-        (_, Room::Unknown) => Some(
-            "no such room; packages live in core, providers, storage, middleware/*, examples/*, xtask",
-        ),
-        (Room::Core | Room::Xtask, _) => {
-            Some("this package depends on nothing of ours; turn the arrow around")
+        (_, Room::Example(name)) if name == "server" => {
+            Some("nothing depends on the reference server; move what is needed into the room that owns it")
         }
-        (_, Room::Xtask) => {
-            Some("nothing depends on the chores; move what is needed into the room that owns it")
+        (_, Room::Unknown) => {
+            Some("no such room; packages live in core, providers, storage, middleware/*, examples/*, xtask")
         }
+        (Room::Core | Room::Xtask, _) => Some("this package depends on nothing of ours; turn the arrow around"),
+        (_, Room::Xtask) => Some("nothing depends on the chores; move what is needed into the room that owns it"),
         (_, Room::Core) | (Room::Example(_), _) => None,
         // The scripted vendors may play the other side of anybody's test.
         (_, Room::Example(name)) if dev && name == "vendors" => None,
-        (_, Room::Example(_)) => Some(
-            "libraries do not depend on examples; move what is needed into the room that owns it",
-        ),
-        (Room::Middleware(from), Room::Middleware(to)) if from == "gateway" && to == "layers" => {
-            None
+        (_, Room::Example(_)) => {
+            Some("libraries do not depend on examples; move what is needed into the room that owns it")
         }
+        (Room::Middleware(from), Room::Middleware(to)) if from == "gateway" && to == "layers" => None,
         _ => Some(
             "rooms do not know each other: make a port in core that one implements and the other takes, and wire them in examples/server",
         ),
@@ -240,23 +204,18 @@ fn refuse(from: &Room, to: &Room, dev: bool) -> Option<&'static str> {
 
 /// The banned packages in the output of `cargo tree --prefix none --format {p}`.
 fn banned(tree: &str) -> Vec<String> {
-    let present: BTreeSet<&str> = tree
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .collect();
+    let present: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     let banned = BANNED.iter().filter(|(name, _)| present.contains(name));
     banned
-        .map(|(name, why)| format!("`{name}` is in the tree (`cargo tree --workspace --target all --invert {name}` tells how): {why}"))
+        .map(|(name, why)| {
+            format!("`{name}` is in the tree (`cargo tree --workspace --target all --invert {name}` tells how): {why}")
+        })
         .collect()
 }
 
 /// A folder as the plan names it: relative to the root, with forward slashes.
 fn folder_in(root: &Path, folder: &Path) -> String {
-    folder
-        .strip_prefix(root)
-        .unwrap_or(folder)
-        .to_string_lossy()
-        .replace('\\', "/")
+    folder.strip_prefix(root).unwrap_or(folder).to_string_lossy().replace('\\', "/")
 }
 
 #[cfg(test)]

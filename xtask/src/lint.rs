@@ -27,31 +27,15 @@ pub(crate) fn main(args: &[String]) -> Result {
         return Ok(());
     }
     let checks: [Check; 5] = [
-        ("fmt", || {
-            Program::cargo()
-                .args(["fmt", "--all", "--check"])
-                .run(PATIENCE)
-        }),
+        ("fmt", || Program::cargo().args(["fmt", "--all", "--check"]).run(PATIENCE)),
         ("layout", || layout::main(&[])),
         ("files", || files::check(&place::root())),
         ("deny", deny),
         ("clippy", || {
-            Program::cargo()
-                .args([
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ])
-                .run(PATIENCE)
+            Program::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run(PATIENCE)
         }),
     ];
-    if let Some(unknown) = args
-        .iter()
-        .find(|arg| checks.iter().all(|(name, _)| name != arg))
-    {
+    if let Some(unknown) = args.iter().find(|arg| checks.iter().all(|(name, _)| name != arg)) {
         return Err(format!("there is no check `{unknown}`\n\n{HELP}").into());
     }
     let mut failed = Vec::new();
@@ -63,26 +47,15 @@ pub(crate) fn main(args: &[String]) -> Result {
             failed.push(name);
         }
     }
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failed: {}", failed.join(", ")).into())
-    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", ")).into()) }
 }
 
 /// Licences, sources and bans of the tree. The one check that may be left out: the tool is a large program of its own
 /// and not to be had everywhere; the packages that matter most are also banned by `layout`.
 fn deny() -> Result {
-    if Program::shell("command -v cargo-deny >/dev/null")
-        .read(PATIENCE, false)
-        .is_err()
-    {
-        println!(
-            "SKIPPED: cargo-deny is not installed (`cargo install cargo-deny`); licences were not checked."
-        );
+    if Program::shell("command -v cargo-deny >/dev/null").read(PATIENCE, false).is_err() {
+        println!("SKIPPED: cargo-deny is not installed (`cargo install cargo-deny`); licences were not checked.");
         return Ok(());
     }
-    Program::cargo()
-        .args(["deny", "check", "bans", "licenses", "sources"])
-        .run(PATIENCE)
+    Program::cargo().args(["deny", "check", "bans", "licenses", "sources"]).run(PATIENCE)
 }

@@ -44,37 +44,17 @@ const CHORES: &[Chore] = &[
         about: "start the reference server with scripted vendors and print a working curl line",
         run: demo::main,
     },
-    Chore {
-        name: "test",
-        about: "run every suite of the repository, or the named ones",
-        run: test::main,
-    },
-    Chore {
-        name: "lint",
-        about: "formatting, clippy, layout, names and sizes of files",
-        run: lint::main,
-    },
-    Chore {
-        name: "layout",
-        about: "check which package may depend on which",
-        run: layout::main,
-    },
-    Chore {
-        name: "bench",
-        about: "measure the server against a bare proxy",
-        run: bench::main,
-    },
+    Chore { name: "test", about: "run every suite of the repository, or the named ones", run: test::main },
+    Chore { name: "lint", about: "formatting, clippy, layout, names and sizes of files", run: lint::main },
+    Chore { name: "layout", about: "check which package may depend on which", run: layout::main },
+    Chore { name: "bench", about: "measure the server against a bare proxy", run: bench::main },
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(name) = args.first().filter(|name| !is_help(name)) else {
         eprintln!("{}", overview());
-        return if args.is_empty() {
-            ExitCode::from(64)
-        } else {
-            ExitCode::SUCCESS
-        };
+        return if args.is_empty() { ExitCode::from(64) } else { ExitCode::SUCCESS };
     };
     let Some(chore) = CHORES.iter().find(|chore| chore.name == name) else {
         eprintln!("There is no chore `{name}`.\n\n{}", overview());

@@ -15,10 +15,7 @@ pub(crate) fn root() -> PathBuf {
 /// The build folder of cargo, asked of cargo's own placing of this program so that `CARGO_TARGET_DIR` is respected.
 pub(crate) fn target() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let target = exe
-        .ancestors()
-        .nth(2)
-        .ok_or("this program is not in a build folder: start it with `cargo xtask`")?;
+    let target = exe.ancestors().nth(2).ok_or("this program is not in a build folder: start it with `cargo xtask`")?;
     Ok(target.to_path_buf())
 }
 
@@ -61,11 +58,7 @@ pub(crate) fn binary(profile: Profile, name: &str) -> Result<PathBuf> {
     };
     let path = target()?.join(folder).join(name);
     if !path.is_file() {
-        return Err(format!(
-            "{} was not built: does its package still have a binary `{name}`?",
-            path.display()
-        )
-        .into());
+        return Err(format!("{} was not built: does its package still have a binary `{name}`?", path.display()).into());
     }
     Ok(path)
 }

@@ -9,9 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request as it goes over the wire; the connection closes after the answer.
 pub(crate) fn request(method: &str, path: &str, key: Option<&str>, body: &str) -> String {
-    let key = key
-        .map(|key| format!("authorization: Bearer {key}\r\n"))
-        .unwrap_or_default();
+    let key = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{key}\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -34,11 +32,7 @@ pub(crate) fn ask(port: u16, request: &str) -> std::io::Result<(u16, String)> {
 
 /// The status in the first line of an answer; 0 when there is none.
 pub(crate) fn status(answer: &str) -> u16 {
-    answer
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(0)
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// Whether a GET of this path is answered with 200.

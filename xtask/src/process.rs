@@ -31,10 +31,7 @@ shift; exec "$@" </dev/null 3<&-
 "#;
 
 /// The one clock of the chores: they time real programs, so no other clock can serve.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "chores wait for real programs; there is no time to be moved"
-)]
+#[expect(clippy::disallowed_methods, reason = "chores wait for real programs; there is no time to be moved")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -51,12 +48,7 @@ pub(crate) struct Program {
 impl Program {
     /// A program by name or path, to be run at the root of the repository.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
-        Self {
-            command: vec![program.into()],
-            env: Vec::new(),
-            folder: crate::place::root(),
-            log: None,
-        }
+        Self { command: vec![program.into()], env: Vec::new(), folder: crate::place::root(), log: None }
     }
 
     /// The cargo that started us.
@@ -130,13 +122,7 @@ impl Program {
     /// Runs it to its end and answers what it printed; `shown` also prints it as it comes.
     pub(crate) fn read(self, limit: Duration, shown: bool) -> Result<String> {
         let (status, text, running) = self.read_any(limit, shown)?;
-        running.success(status).map_err(|error| {
-            if shown {
-                error
-            } else {
-                format!("{error}\n{text}").into()
-            }
-        })?;
+        running.success(status).map_err(|error| if shown { error } else { format!("{error}\n{text}").into() })?;
         Ok(text)
     }
 
@@ -167,15 +153,9 @@ impl Program {
     }
 
     fn spawn(self, reads: &str, stdout: Stdio, stderr: Stdio) -> Result<Running> {
-        let name = Path::new(&self.command[0])
-            .file_name()
-            .unwrap_or(&self.command[0])
-            .to_string_lossy()
-            .into_owned();
+        let name = Path::new(&self.command[0]).file_name().unwrap_or(&self.command[0]).to_string_lossy().into_owned();
         let mut command = Command::new("sh");
-        command
-            .args(["-c", LEASH, "leash", reads])
-            .args(&self.command);
+        command.args(["-c", LEASH, "leash", reads]).args(&self.command);
         command.current_dir(&self.folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         for (key, value) in &self.env {
@@ -184,30 +164,19 @@ impl Program {
                 None => command.env_remove(key),
             };
         }
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
         let cord = child.stdin.take();
         let lines = child.stdout.take().map(|stdout| {
             let (sender, lines) = channel();
             thread::spawn(move || {
                 // Goes on reading when nobody listens any more: a full pipe would stop the program.
-                for line in BufReader::new(stdout)
-                    .lines()
-                    .map_while(std::io::Result::ok)
-                {
+                for line in BufReader::new(stdout).lines().map_while(std::io::Result::ok) {
                     drop(sender.send(line));
                 }
             });
             lines
         });
-        Ok(Running {
-            name,
-            child,
-            cord,
-            lines,
-            log: self.log,
-        })
+        Ok(Running { name, child, cord, lines, log: self.log })
     }
 }
 
@@ -230,35 +199,20 @@ impl Running {
     /// The first line it prints.
     pub(crate) fn first_line(&mut self, limit: Duration) -> Result<String> {
         let lines = self.lines.as_ref().ok_or("output is not read")?;
-        lines.recv_timeout(limit).map_err(|_| {
-            format!(
-                "{} printed nothing within {limit:?}{}",
-                self.name,
-                self.tail()
-            )
-            .into()
-        })
+        lines
+            .recv_timeout(limit)
+            .map_err(|_| format!("{} printed nothing within {limit:?}{}", self.name, self.tail()).into())
     }
 
     /// Waits until `ready` says so; an error when the program ends or `limit` passes first.
-    pub(crate) fn until(
-        &mut self,
-        limit: Duration,
-        pause: Duration,
-        mut ready: impl FnMut() -> bool,
-    ) -> Result {
+    pub(crate) fn until(&mut self, limit: Duration, pause: Duration, mut ready: impl FnMut() -> bool) -> Result {
         let deadline = now() + limit;
         while !ready() {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended early ({status}){}", self.name, self.tail()).into());
             }
             if now() >= deadline {
-                return Err(format!(
-                    "{} was not ready within {limit:?}{}",
-                    self.name,
-                    self.tail()
-                )
-                .into());
+                return Err(format!("{} was not ready within {limit:?}{}", self.name, self.tail()).into());
             }
             thread::sleep(pause);
         }
@@ -273,9 +227,7 @@ impl Running {
                 return Ok(status);
             }
             if now() >= deadline {
-                return Err(
-                    format!("{} did not end within {limit:?} and was killed", self.name).into(),
-                );
+                return Err(format!("{} did not end within {limit:?} and was killed", self.name).into());
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -287,11 +239,7 @@ impl Running {
     }
 
     fn success(&self, status: ExitStatus) -> Result {
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{} failed ({status}){}", self.name, self.tail()).into())
-        }
+        if status.success() { Ok(()) } else { Err(format!("{} failed ({status}){}", self.name, self.tail()).into()) }
     }
 
     /// The end of its log, for an error message.
@@ -301,11 +249,7 @@ impl Running {
         };
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!(
-            "; the end of {}:\n{}",
-            path.display(),
-            lines[lines.len().saturating_sub(30)..].join("\n")
-        )
+        format!("; the end of {}:\n{}", path.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 }
 
@@ -323,9 +267,7 @@ impl Drop for Running {
 /// A port of loopback that nobody has at this moment. Between this call and its use another program could take it; the
 /// start then fails loudly.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 #[cfg(test)]

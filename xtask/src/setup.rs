@@ -18,25 +18,19 @@ pub(crate) fn tool(program: &str, package: &str) -> Result {
 
 /// Whether a line of shell succeeds.
 fn works(line: &str) -> bool {
-    Program::shell(line)
-        .read(Duration::from_mins(1), false)
-        .is_ok()
+    Program::shell(line).read(Duration::from_mins(1), false).is_ok()
 }
 
 fn apt(what: &str, package: &str) -> Result {
-    let by_hand = format!(
-        "`{what}` is missing: install it (Debian's package is `{package}`) and run this again"
-    );
+    let by_hand = format!("`{what}` is missing: install it (Debian's package is `{package}`) and run this again");
     if !works("command -v apt-get >/dev/null") || !works("[ \"$(id -u)\" = 0 ]") {
         return Err(by_hand.into());
     }
     println!("Installing {package}, which gives `{what}` …");
     Program::shell("apt-get update -qq").read(PATIENCE, false)?;
-    Program::shell(&format!(
-        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {package}"
-    ))
-    .read(PATIENCE, false)
-    .map_err(|error| format!("{by_hand}\n{error}"))?;
+    Program::shell(&format!("DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {package}"))
+        .read(PATIENCE, false)
+        .map_err(|error| format!("{by_hand}\n{error}"))?;
     Ok(())
 }
 
@@ -45,21 +39,13 @@ fn apt(what: &str, package: &str) -> Result {
 /// It is made anew when the list changes: `pip install` never removes what is no longer asked for.
 pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
     let wanted = std::fs::read_to_string(requirements).map_err(|error| {
-        format!(
-            "{} cannot be read ({error}): the suite has no list of packages",
-            requirements.display()
-        )
+        format!("{} cannot be read ({error}): the suite has no list of packages", requirements.display())
     })?;
     let folder = place::target()?.join("python").join(name);
     let python = folder.join("bin").join("python");
     let stamp = folder.join("requirements.txt");
     // The environment points to the Python that made it, and that may have been replaced since.
-    let alive = || {
-        Program::new(&python)
-            .arg("--version")
-            .read(PATIENCE, false)
-            .is_ok()
-    };
+    let alive = || Program::new(&python).arg("--version").read(PATIENCE, false).is_ok();
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) && alive() {
         return Ok(python);
     }
@@ -71,19 +57,9 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    Program::new("python3")
-        .args(["-m", "venv"])
-        .arg(&folder)
-        .run(PATIENCE)?;
+    Program::new("python3").args(["-m", "venv"]).arg(&folder).run(PATIENCE)?;
     Program::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
         .arg(requirements)
         .run(PATIENCE)?;
     std::fs::write(stamp, wanted)?;
@@ -93,12 +69,8 @@ pub(crate) fn python(name: &str, requirements: &Path) -> Result<PathBuf> {
 /// Installs exactly what the lock file of `folder` names, unless that has been done.
 pub(crate) fn node(folder: &Path) -> Result {
     let lock = folder.join("package-lock.json");
-    let wanted = std::fs::read_to_string(&lock).map_err(|error| {
-        format!(
-            "{} cannot be read ({error}): the suite has no list of packages",
-            lock.display()
-        )
-    })?;
+    let wanted = std::fs::read_to_string(&lock)
+        .map_err(|error| format!("{} cannot be read ({error}): the suite has no list of packages", lock.display()))?;
     let stamp = folder.join("node_modules").join(".installed-from");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
@@ -106,10 +78,7 @@ pub(crate) fn node(folder: &Path) -> Result {
     tool("node", "nodejs")?;
     tool("npm", "npm")?;
     println!("Installing the node modules of {} …", folder.display());
-    Program::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .folder(folder)
-        .run(PATIENCE)?;
+    Program::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).folder(folder).run(PATIENCE)?;
     std::fs::write(stamp, wanted)?;
     Ok(())
 }

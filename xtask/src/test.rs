@@ -37,17 +37,10 @@ pub(crate) fn main(args: &[String]) -> Result {
         }
         return Ok(());
     }
-    if let Some(unknown) = args
-        .iter()
-        .find(|arg| SUITES.iter().all(|suite| suite.name != arg.as_str()))
-    {
-        return Err(
-            format!("there is no suite `{unknown}`; `cargo xtask test --list` names them").into(),
-        );
+    if let Some(unknown) = args.iter().find(|arg| SUITES.iter().all(|suite| suite.name != arg.as_str())) {
+        return Err(format!("there is no suite `{unknown}`; `cargo xtask test --list` names them").into());
     }
-    let chosen = SUITES
-        .iter()
-        .filter(|suite| args.is_empty() || args.iter().any(|arg| arg == suite.name));
+    let chosen = SUITES.iter().filter(|suite| args.is_empty() || args.iter().any(|arg| arg == suite.name));
     let mut outcomes = Vec::new();
     for suite in chosen {
         println!("\n━━ {} ━━ {}", suite.name, suite.about);
@@ -56,19 +49,11 @@ pub(crate) fn main(args: &[String]) -> Result {
         if let Err(error) = &result {
             eprintln!("{}: {error}", suite.name);
         }
-        outcomes.push(Outcome {
-            name: suite.name,
-            result,
-            took: start.elapsed(),
-        });
+        outcomes.push(Outcome { name: suite.name, result, took: start.elapsed() });
     }
     println!("\n{}", summary(&outcomes));
     // The table ends with the line that counts, so that a reader of a log finds it at the very end.
-    if outcomes.iter().all(|outcome| outcome.result.is_ok()) {
-        Ok(())
-    } else {
-        Err(Told.into())
-    }
+    if outcomes.iter().all(|outcome| outcome.result.is_ok()) { Ok(()) } else { Err(Told.into()) }
 }
 
 fn summary(outcomes: &[Outcome]) -> String {
@@ -76,24 +61,13 @@ fn summary(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         let (result, note) = match &outcome.result {
             Ok(note) => ("passed", note.clone()),
-            Err(error) => (
-                "FAILED",
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            ),
+            Err(error) => ("FAILED", error.to_string().lines().next().unwrap_or_default().to_owned()),
         };
         let seconds = outcome.took.as_secs_f64();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{:16} {result:6} {seconds:8.1}  {note}", outcome.name);
     }
-    let failed = outcomes
-        .iter()
-        .filter(|outcome| outcome.result.is_err())
-        .count();
+    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
     text + &format!("\n{} passed, {failed} failed", outcomes.len() - failed)
 }
 
@@ -103,24 +77,12 @@ mod tests {
 
     #[test]
     fn the_summary_counts_suites_and_keeps_one_line_for_each() {
-        let outcome = |name, result| Outcome {
-            name,
-            result,
-            took: Duration::from_millis(1500),
-        };
-        let text = summary(&[
-            outcome("one", Ok("12 tests".into())),
-            outcome("two", Err("it broke\nwith details".into())),
-        ]);
+        let outcome = |name, result| Outcome { name, result, took: Duration::from_millis(1500) };
+        let text =
+            summary(&[outcome("one", Ok("12 tests".into())), outcome("two", Err("it broke\nwith details".into()))]);
         assert!(text.ends_with("\n1 passed, 1 failed"), "{text}");
-        assert!(
-            text.contains("one              passed      1.5  12 tests\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("FAILED      1.5  it broke\n") && !text.contains("details"),
-            "{text}"
-        );
+        assert!(text.contains("one              passed      1.5  12 tests\n"), "{text}");
+        assert!(text.contains("FAILED      1.5  it broke\n") && !text.contains("details"), "{text}");
     }
 
     #[test]

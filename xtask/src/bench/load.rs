@@ -41,13 +41,7 @@ pub(crate) enum Subject {
 }
 
 const fn plain(name: &'static str, connections: usize, prompt_bytes: usize) -> Scenario {
-    Scenario {
-        name,
-        connections,
-        prompt_bytes,
-        stream: false,
-        vendor: Vendor::OpenRouter,
-    }
+    Scenario { name, connections, prompt_bytes, stream: false, vendor: Vendor::OpenRouter }
 }
 
 /// Prompts of 200 bytes make bodies of about 330, which is what others measured with.
@@ -56,28 +50,14 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
     plain("plain chat, 32", 32, 200),
     plain("plain chat, 128", 128, 200),
     plain("64 KiB prompt, 32", 32, 64 * 1024),
-    Scenario {
-        stream: true,
-        ..plain("stream of 50 events, 32", 32, 200)
-    },
-    Scenario {
-        vendor: Vendor::Gemini,
-        ..plain("Gemini translated, 32", 32, 200)
-    },
-    Scenario {
-        vendor: Vendor::Gemini,
-        stream: true,
-        ..plain("Gemini translated stream, 32", 32, 200)
-    },
+    Scenario { stream: true, ..plain("stream of 50 events, 32", 32, 200) },
+    Scenario { vendor: Vendor::Gemini, ..plain("Gemini translated, 32", 32, 200) },
+    Scenario { vendor: Vendor::Gemini, stream: true, ..plain("Gemini translated stream, 32", 32, 200) },
 ];
 
 /// A request of the OpenAI dialect as callers send it.
 pub(crate) fn chat(model: &str, prompt: &str, stream: bool) -> String {
-    let stream = if stream {
-        r#","stream":true,"stream_options":{"include_usage":true}"#
-    } else {
-        ""
-    };
+    let stream = if stream { r#","stream":true,"stream_options":{"include_usage":true}"# } else { "" };
     format!(
         r#"{{"model":"{model}","messages":[{{"role":"system","content":"You answer in one sentence."}},{{"role":"user","content":"{prompt}"}}],"max_tokens":200{stream}}}"#
     )
@@ -88,20 +68,12 @@ impl Scenario {
     pub(crate) fn request(&self, subject: Subject) -> (String, String) {
         let prompt = prompt(self.prompt_bytes);
         match (self.vendor, subject) {
-            (Vendor::OpenRouter, _) => (
-                "/v1/chat/completions".into(),
-                chat(OPENAI_MODEL, &prompt, self.stream),
-            ),
-            (Vendor::Gemini, Subject::Gateway) => (
-                "/v1/chat/completions".into(),
-                chat(GEMINI_MODEL.0, &prompt, self.stream),
-            ),
+            (Vendor::OpenRouter, _) => ("/v1/chat/completions".into(), chat(OPENAI_MODEL, &prompt, self.stream)),
+            (Vendor::Gemini, Subject::Gateway) => {
+                ("/v1/chat/completions".into(), chat(GEMINI_MODEL.0, &prompt, self.stream))
+            }
             (Vendor::Gemini, Subject::Proxy) => {
-                let method = if self.stream {
-                    "streamGenerateContent?alt=sse"
-                } else {
-                    "generateContent"
-                };
+                let method = if self.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
                 let body = format!(
                     r#"{{"systemInstruction":{{"parts":[{{"text":"You answer in one sentence."}}]}},"contents":[{{"role":"user","parts":[{{"text":"{prompt}"}}]}}],"generationConfig":{{"maxOutputTokens":200}}}}"#
                 );
@@ -148,13 +120,7 @@ struct Errors {
 const MARK: &str = "counted: ";
 
 /// Writes the script that sends one request again and again and prints the counts as JSON.
-pub(crate) fn script(
-    folder: &Path,
-    name: &str,
-    key: &str,
-    path: &str,
-    body: &str,
-) -> Result<PathBuf> {
+pub(crate) fn script(folder: &Path, name: &str, key: &str, path: &str, body: &str) -> Result<PathBuf> {
     let mut text = String::from("wrk.method = \"POST\"\n");
     writeln!(text, "wrk.path = \"{path}\"")?;
     writeln!(text, "wrk.headers[\"content-type\"] = \"application/json\"")?;
@@ -176,22 +142,10 @@ end
 }
 
 /// Runs `wrk` on its core; an answer that is not a success, or no answer, makes the run worthless and is an error.
-pub(crate) fn drive(
-    port: u16,
-    script: &Path,
-    connections: usize,
-    length: Duration,
-    cpu: usize,
-) -> Result<Counted> {
+pub(crate) fn drive(port: u16, script: &Path, connections: usize, length: Duration, cpu: usize) -> Result<Counted> {
     let output = Program::new("wrk")
         .args(["--threads", "1", "--connections", &connections.to_string()])
-        .args([
-            "--duration",
-            &format!("{}s", length.as_secs().max(1)),
-            "--timeout",
-            "10s",
-            "--script",
-        ])
+        .args(["--duration", &format!("{}s", length.as_secs().max(1)), "--timeout", "10s", "--script"])
         .arg(script)
         .arg(format!("http://127.0.0.1:{port}"))
         .on_cpu(cpu)
@@ -203,19 +157,9 @@ fn counts(output: &str) -> Result<Counted> {
     let line = output.lines().find_map(|line| line.strip_prefix(MARK));
     let line = line.ok_or_else(|| format!("wrk printed no counts:\n{output}"))?;
     let counted: Counted = serde_json::from_str(line)?;
-    let Errors {
-        connect,
-        read,
-        write,
-        status,
-        timeout,
-    } = counted.errors;
+    let Errors { connect, read, write, status, timeout } = counted.errors;
     if connect + read + write + status + timeout > 0 {
-        return Err(format!(
-            "the run had errors and is not counted: {:?}",
-            counted.errors
-        )
-        .into());
+        return Err(format!("the run had errors and is not counted: {:?}", counted.errors).into());
     }
     if counted.requests < 1.0 {
         return Err("the run had no answers".into());
@@ -247,9 +191,7 @@ mod tests {
             for subject in [Subject::Gateway, Subject::Proxy] {
                 let (_, body) = scenario.request(subject);
                 serde_json::from_str::<serde_json::Value>(&body).unwrap();
-                assert!(
-                    body.len() > scenario.prompt_bytes && body.len() < scenario.prompt_bytes + 300
-                );
+                assert!(body.len() > scenario.prompt_bytes && body.len() < scenario.prompt_bytes + 300);
             }
         }
     }

@@ -18,18 +18,10 @@ fn fields(pid: &str) -> Result<Vec<u64>> {
 
 fn parse(stat: &str) -> Option<Vec<u64>> {
     let rest = stat.rsplit_once(')')?.1;
-    Some(
-        rest.split_whitespace()
-            .skip(1)
-            .map(|field| field.parse().unwrap_or(0))
-            .collect(),
-    )
+    Some(rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect())
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "ticks of a benchmark stay far below 2^52"
-)]
+#[expect(clippy::cast_precision_loss, reason = "ticks of a benchmark stay far below 2^52")]
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / TICKS_PER_SECOND
 }
@@ -50,18 +42,9 @@ pub(crate) fn children_cpu() -> Result<f64> {
 pub(crate) fn machine_cpu() -> Result<f64> {
     let text = fs::read_to_string("/proc/stat")?;
     let line = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = line
-        .split_whitespace()
-        .skip(1)
-        .map(|field| field.parse().unwrap_or(0))
-        .collect();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
     // user, nice, system, (idle, iowait,) irq, softirq
-    Ok(seconds(
-        [0, 1, 2, 5, 6]
-            .iter()
-            .filter_map(|&index| ticks.get(index))
-            .sum(),
-    ))
+    Ok(seconds([0, 1, 2, 5, 6].iter().filter_map(|&index| ticks.get(index)).sum()))
 }
 
 /// Resident memory in bytes.
@@ -97,10 +80,7 @@ mod tests {
     fn names_with_brackets_do_not_shift_the_fields() {
         let stat = "12 (a ) b) S 1 12 12 0 -1 4194304 5 0 0 0 70 30 8 9 20 0 1 0 100 1000 200";
         let fields = parse(stat).unwrap();
-        assert_eq!(
-            (fields[10], fields[11], fields[12], fields[13]),
-            (70, 30, 8, 9)
-        );
+        assert_eq!((fields[10], fields[11], fields[12], fields[13]), (70, 30, 8, 9));
     }
 
     #[test]

@@ -42,18 +42,11 @@ struct Options {
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self> {
-        let mut options = Self {
-            rounds: 3,
-            length: Duration::from_secs(3),
-            calibrate: false,
-        };
+        let mut options = Self { rounds: 3, length: Duration::from_secs(3), calibrate: false };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut number = || -> Result<u64> {
-                let value = args
-                    .next()
-                    .and_then(|value| value.parse().ok())
-                    .filter(|&value| value > 0);
+                let value = args.next().and_then(|value| value.parse().ok()).filter(|&value| value > 0);
                 value.ok_or_else(|| format!("`{arg}` needs a number above zero").into())
             };
             match arg.as_str() {
@@ -75,17 +68,11 @@ pub(crate) fn main(args: &[String]) -> Result {
     }
     let options = Options::parse(args)?;
     if std::thread::available_parallelism()?.get() < 2 {
-        return Err(
-            "two cores are needed: load and subject on one core would measure each other".into(),
-        );
+        return Err("two cores are needed: load and subject on one core would measure each other".into());
     }
     setup::tool("wrk", "wrk")?;
     setup::tool("taskset", "util-linux")?;
-    let packages: &[&str] = if options.calibrate {
-        &["aihub-bench"]
-    } else {
-        &["aihub-bench", "aihub-server"]
-    };
+    let packages: &[&str] = if options.calibrate { &["aihub-bench"] } else { &["aihub-bench", "aihub-server"] };
     place::build(Profile::Release, packages)?;
     let bench = Bench::start(options)?;
     bench.prove()?;
@@ -113,11 +100,7 @@ fn conditions(options: Options) -> Result<String> {
     };
     let commit = said("git rev-parse --short HEAD 2>/dev/null || echo 'no commit'")?;
     let model = said("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo")?;
-    let calibrated = if options.calibrate {
-        " **Calibration: the server is a second bare proxy.**"
-    } else {
-        ""
-    };
+    let calibrated = if options.calibrate { " **Calibration: the server is a second bare proxy.**" } else { "" };
     Ok(format!(
         "{} cores ({model}), Linux {}, {}, {}, commit {commit}, {}.{calibrated} Subject on CPU {SUBJECT_CPU}; wrk and \
          the mock vendor on CPU {LOAD_CPU}; loopback. {} round(s) of {} s, interleaved, each after 1 s of warm-up; medians. \
@@ -138,21 +121,13 @@ mod tests {
     use super::Options;
 
     fn parse(line: &str) -> crate::Result<Options> {
-        Options::parse(
-            &line
-                .split_whitespace()
-                .map(String::from)
-                .collect::<Vec<_>>(),
-        )
+        Options::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_are_read_and_wrong_ones_refused() {
         let options = parse("--rounds 5 --seconds 2 --calibrate").unwrap();
-        assert_eq!(
-            (options.rounds, options.length.as_secs(), options.calibrate),
-            (5, 2, true)
-        );
+        assert_eq!((options.rounds, options.length.as_secs(), options.calibrate), (5, 2, true));
         assert_eq!(parse("--quick").unwrap().rounds, 1);
         for wrong in ["--rounds", "--rounds 0", "--seconds x", "--fast"] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -41,47 +41,23 @@ fn listener(name: &str, cpu: usize, args: &[&str], log: &Path) -> Result<(Runnin
     let program = Program::new(place::binary(Profile::Release, name)?).args(args.iter().copied());
     let mut running = program.on_cpu(cpu).log(log).start_reading()?;
     let line = running.first_line(Duration::from_secs(10))?;
-    let port = line
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.trim().parse().ok());
-    Ok((
-        running,
-        port.ok_or_else(|| format!("{name} printed `{line}`, not its address"))?,
-    ))
+    let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
+    Ok((running, port.ok_or_else(|| format!("{name} printed `{line}`, not its address"))?))
 }
 
 /// The server with a key whose plan has no limits.
 fn server(setting: &Setting) -> Result<Measured> {
     let hub = setting.clone().start()?;
     let key = hub.create_key("bench", Some("enterprise"))?;
-    Ok(Measured {
-        subject: Subject::Gateway,
-        running: hub.running,
-        port: setting.port,
-        key,
-    })
+    Ok(Measured { subject: Subject::Gateway, running: hub.running, port: setting.port, key })
 }
 
 /// The proxy before the same vendor.
 fn bare_proxy(setting: &Setting) -> Result<Measured> {
-    let vendor = setting
-        .vendors
-        .as_ref()
-        .ok_or("the benchmark runs against the mock vendor")?;
+    let vendor = setting.vendors.as_ref().ok_or("the benchmark runs against the mock vendor")?;
     let log = setting.folder.join("programs.log");
-    let (running, port) = listener(
-        "bare-proxy",
-        SUBJECT_CPU,
-        &["--upstream", &vendor.openrouter],
-        &log,
-    )?;
-    Ok(Measured {
-        subject: Subject::Proxy,
-        running,
-        port,
-        key: "none".into(),
-    })
+    let (running, port) = listener("bare-proxy", SUBJECT_CPU, &["--upstream", &vendor.openrouter], &log)?;
+    Ok(Measured { subject: Subject::Proxy, running, port, key: "none".into() })
 }
 
 impl Bench {
@@ -97,23 +73,14 @@ impl Bench {
             vendors: Some(Addresses {
                 openrouter: format!("{vendor}/api/v1"),
                 gemini: format!("{vendor}/v1beta"),
+                openrouter_key: "bench".to_owned(),
+                gemini_key: "bench".to_owned(),
             }),
             cpu: Some(SUBJECT_CPU),
         };
         let proxy = bare_proxy(&setting)?;
-        let gateway = if options.calibrate {
-            bare_proxy(&setting)?
-        } else {
-            server(&setting)?
-        };
-        Ok(Self {
-            options,
-            folder,
-            setting,
-            mock,
-            gateway,
-            proxy,
-        })
+        let gateway = if options.calibrate { bare_proxy(&setting)? } else { server(&setting)? };
+        Ok(Self { options, folder, setting, mock, gateway, proxy })
     }
 
     /// One call of each kind outside the measurement whose answer is looked at: a fast error would make a fine figure.
@@ -136,19 +103,11 @@ impl Bench {
 
     /// All lines of the table, round by round.
     pub(crate) fn rounds(&self) -> Result<Vec<Row>> {
-        let row = |line: &Scenario| Row {
-            name: line.name,
-            rounds: Vec::new(),
-        };
+        let row = |line: &Scenario| Row { name: line.name, rounds: Vec::new() };
         let mut rows: Vec<Row> = SCENARIOS.iter().map(row).collect();
         for round in 0..self.options.rounds {
             for (number, (scenario, row)) in SCENARIOS.iter().zip(&mut rows).enumerate() {
-                eprintln!(
-                    "round {} of {}: {}",
-                    round + 1,
-                    self.options.rounds,
-                    scenario.name
-                );
+                eprintln!("round {} of {}: {}", round + 1, self.options.rounds, scenario.name);
                 let gateway = || self.sample(number, scenario, &self.gateway);
                 let proxy = || self.sample(number, scenario, &self.proxy);
                 // Who goes first changes, so that a trend of the machine favours nobody.
@@ -167,24 +126,12 @@ impl Bench {
         let (path, body) = scenario.request(measured.subject);
         let name = format!("{number}-{:?}", measured.subject).to_lowercase();
         let script = load::script(&self.folder, &name, &measured.key, &path, &body)?;
-        let drive = |length| {
-            load::drive(
-                measured.port,
-                &script,
-                scenario.connections,
-                length,
-                LOAD_CPU,
-            )
-        };
+        let drive = |length| load::drive(measured.port, &script, scenario.connections, length, LOAD_CPU);
         let pid = measured.running.pid();
         drive(Duration::from_secs(1))?;
         measure::settle(pid)?;
         let start = now();
-        let (cpu, ours, machine) = (
-            measure::cpu(pid)?,
-            self.our_load()?,
-            measure::machine_cpu()?,
-        );
+        let (cpu, ours, machine) = (measure::cpu(pid)?, self.our_load()?, measure::machine_cpu()?);
         let counted = drive(self.options.length)?;
         measure::settle(pid)?;
         let cpu = measure::cpu(pid)? - cpu;
@@ -215,9 +162,8 @@ impl Bench {
             kib(&server(&self.beside("streams")?)?)?
         };
         let proxy = kib(&bare_proxy(&self.setting)?)?;
-        let total = |measured: &Measured| -> Result<u64> {
-            Ok(measure::resident(measured.running.pid())? / (1024 * 1024))
-        };
+        let total =
+            |measured: &Measured| -> Result<u64> { Ok(measure::resident(measured.running.pid())? / (1024 * 1024)) };
         Ok(format!(
             "\nMemory per open stream ({} open at once, growth of resident memory of a new process): \
              server {server:.1} KiB, bare proxy {proxy:.1} KiB. Resident after the runs of the table: \
@@ -248,11 +194,7 @@ impl Bench {
     fn beside(&self, name: &str) -> Result<Setting> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder)?;
-        Ok(Setting {
-            folder,
-            port: free_port()?,
-            ..self.setting.clone()
-        })
+        Ok(Setting { folder, port: free_port()?, ..self.setting.clone() })
     }
 
     /// Where the results go.

@@ -29,21 +29,12 @@ pub(crate) fn memory(pid: u32, port: u16, key: &str, model: &str) -> Result<f64>
     let sockets = open_all(OPEN, port, key, model, PACE_MS)?;
     let after = resident(pid)?;
     end_all(sockets)?;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "memory of a benchmark stays far below 2^52 bytes"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "memory of a benchmark stays far below 2^52 bytes")]
     Ok((after as f64 - before as f64) / OPEN as f64)
 }
 
 /// Opens so many streams and waits until each has brought its first event.
-fn open_all(
-    count: usize,
-    port: u16,
-    key: &str,
-    model: &str,
-    pace_ms: u32,
-) -> Result<Vec<TcpStream>> {
+fn open_all(count: usize, port: u16, key: &str, model: &str, pace_ms: u32) -> Result<Vec<TcpStream>> {
     let body = chat(model, &format!("Count to fifty. pace-ms={pace_ms}"), true);
     let request = probe::request("POST", "/v1/chat/completions", Some(key), &body);
     let mut sockets = Vec::with_capacity(count);
@@ -59,11 +50,7 @@ fn open_all(
         while !head[..length].windows(5).any(|window| window == b"data:") {
             let count = socket.read(&mut head[length..])?;
             if count == 0 {
-                return Err(format!(
-                    "a stream did not start: {}",
-                    String::from_utf8_lossy(&head[..length])
-                )
-                .into());
+                return Err(format!("a stream did not start: {}", String::from_utf8_lossy(&head[..length])).into());
             }
             length += count;
         }
@@ -88,18 +75,8 @@ fn end_all(sockets: Vec<TcpStream>) -> Result {
 }
 
 /// Milliseconds from the start of the process to the end of the first answered chat call.
-pub(crate) fn first_answer(
-    launch: impl Fn() -> Result<Running>,
-    port: u16,
-    key: &str,
-    model: &str,
-) -> Result<f64> {
-    let request = probe::request(
-        "POST",
-        "/v1/chat/completions",
-        Some(key),
-        &chat(model, "Hello", false),
-    );
+pub(crate) fn first_answer(launch: impl Fn() -> Result<Running>, port: u16, key: &str, model: &str) -> Result<f64> {
+    let request = probe::request("POST", "/v1/chat/completions", Some(key), &chat(model, "Hello", false));
     let start = now();
     let mut running = launch()?;
     running.until(Duration::from_mins(1), Duration::from_millis(1), || {

@@ -40,21 +40,11 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
          p50 / p99 ms: server | proxy | foreign cores |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        let server =
-            |pick: fn(&Sample) -> f64| median(row.rounds.iter().map(|(server, _)| pick(server)));
-        let proxy =
-            |pick: fn(&Sample) -> f64| median(row.rounds.iter().map(|(_, proxy)| pick(proxy)));
-        let ratios: Vec<f64> = row
-            .rounds
-            .iter()
-            .map(|(server, proxy)| server.cpu / proxy.cpu)
-            .collect();
+        let server = |pick: fn(&Sample) -> f64| median(row.rounds.iter().map(|(server, _)| pick(server)));
+        let proxy = |pick: fn(&Sample) -> f64| median(row.rounds.iter().map(|(_, proxy)| pick(proxy)));
+        let ratios: Vec<f64> = row.rounds.iter().map(|(server, proxy)| server.cpu / proxy.cpu).collect();
         let spread: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-        let foreign = median(
-            row.rounds
-                .iter()
-                .map(|(server, proxy)| f64::midpoint(server.foreign, proxy.foreign)),
-        );
+        let foreign = median(row.rounds.iter().map(|(server, proxy)| f64::midpoint(server.foreign, proxy.foreign)));
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
@@ -81,13 +71,7 @@ mod tests {
     use super::*;
 
     fn sample(cpu: f64) -> Sample {
-        Sample {
-            per_second: 1000.0,
-            p50_ms: 1.0,
-            p99_ms: 2.0,
-            cpu,
-            foreign: 0.0,
-        }
+        Sample { per_second: 1000.0, p50_ms: 1.0, p99_ms: 2.0, cpu, foreign: 0.0 }
     }
 
     #[test]
@@ -99,15 +83,8 @@ mod tests {
 
     #[test]
     fn the_ratio_is_taken_within_each_round() {
-        let rounds = vec![
-            (sample(2.0), sample(1.0)),
-            (sample(30.0), sample(10.0)),
-            (sample(8.0), sample(2.0)),
-        ];
-        let text = markdown(&[Row {
-            name: "plain",
-            rounds,
-        }]);
+        let rounds = vec![(sample(2.0), sample(1.0)), (sample(30.0), sample(10.0)), (sample(8.0), sample(2.0))];
+        let text = markdown(&[Row { name: "plain", rounds }]);
         assert!(text.contains("| **3.00** | 2.00 3.00 4.00 |"), "{text}");
     }
 }

@@ -43,11 +43,7 @@ fn the_intended_arrows_pass() {
         ("core", "core", Some("dev")),
     ];
     for (from, to, kind) in fine {
-        assert_eq!(
-            arrows(&workspace(from, &ours(to, kind))),
-            Vec::<String>::new(),
-            "{from} -> {to}"
-        );
+        assert_eq!(arrows(&workspace(from, &ours(to, kind))), Vec::<String>::new(), "{from} -> {to}");
     }
 }
 
@@ -59,43 +55,13 @@ fn each_forbidden_arrow_is_named_with_what_to_do() {
         ("providers", "storage", None, "port in core"),
         ("storage", "providers", None, "port in core"),
         ("storage", "middleware/layers", None, "port in core"),
-        (
-            "middleware/layers",
-            "middleware/gateway",
-            None,
-            "port in core",
-        ),
-        (
-            "middleware/billing",
-            "middleware/accounts",
-            None,
-            "port in core",
-        ),
-        (
-            "middleware/billing",
-            "middleware/layers",
-            None,
-            "port in core",
-        ),
+        ("middleware/layers", "middleware/gateway", None, "port in core"),
+        ("middleware/billing", "middleware/accounts", None, "port in core"),
+        ("middleware/billing", "middleware/layers", None, "port in core"),
         ("middleware/gateway", "storage", Some("dev"), "port in core"),
-        (
-            "providers",
-            "examples/vendors",
-            None,
-            "libraries do not depend on examples",
-        ),
-        (
-            "providers",
-            "examples/bench",
-            Some("dev"),
-            "libraries do not depend on examples",
-        ),
-        (
-            "examples/bench",
-            "examples/server",
-            Some("dev"),
-            "nothing depends on the reference server",
-        ),
+        ("providers", "examples/vendors", None, "libraries do not depend on examples"),
+        ("providers", "examples/bench", Some("dev"), "libraries do not depend on examples"),
+        ("examples/bench", "examples/server", Some("dev"), "nothing depends on the reference server"),
         ("xtask", "core", None, "turn the arrow around"),
         ("storage", "xtask", None, "nothing depends on the chores"),
         ("storage", "stray", None, "no such room"),
@@ -103,22 +69,14 @@ fn each_forbidden_arrow_is_named_with_what_to_do() {
     for (from, to, kind, advice) in wrong {
         let found = arrows(&workspace(from, &ours(to, kind)));
         assert_eq!(found.len(), 1, "{from} -> {to}: {found:?}");
-        assert!(
-            found[0].starts_with(&format!("{from} → {to}: ")),
-            "{found:?}"
-        );
+        assert!(found[0].starts_with(&format!("{from} → {to}: ")), "{found:?}");
         assert!(found[0].contains(advice), "{found:?}");
     }
 }
 
 #[test]
 fn rules_know_no_backend_and_no_settings_library() {
-    for folder in [
-        "core",
-        "middleware/layers",
-        "middleware/gateway",
-        "middleware/billing",
-    ] {
+    for folder in ["core", "middleware/layers", "middleware/gateway", "middleware/billing"] {
         for name in ["diesel", "redis", "figment"] {
             let found = arrows(&workspace(folder, &foreign(name)));
             assert_eq!(found.len(), 1, "{folder} -> {name}");
@@ -133,10 +91,7 @@ fn rules_know_no_backend_and_no_settings_library() {
 #[test]
 fn names_and_rooms_follow_the_plan() {
     let found = arrows(&named("storage", "aihub-store", &json!([])));
-    assert_eq!(
-        found,
-        ["storage: the package is named `aihub-store`; name it `aihub-storage`"]
-    );
+    assert_eq!(found, ["storage: the package is named `aihub-store`; name it `aihub-storage`"]);
     assert!(arrows(&workspace("toys", &json!([])))[0].contains("no such room"));
     assert!(arrows(&workspace("middleware/billing/extra", &json!([])))[0].contains("no such room"));
 }
@@ -147,9 +102,5 @@ fn banned_packages_are_found_by_their_whole_name() {
     assert_eq!(banned(tree), Vec::<String>::new());
     let found = banned("serde v1.0.0\nring v0.17.0\nring v0.17.0 (*)\nopenssl-sys v0.9.0\n");
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(
-        found
-            .iter()
-            .any(|line| line.starts_with("`ring`") && line.contains("aws-lc-rs"))
-    );
+    assert!(found.iter().any(|line| line.starts_with("`ring`") && line.contains("aws-lc-rs")));
 }

@@ -10,17 +10,10 @@ use crate::process::Program;
 const MOST_LINES: usize = 500;
 
 /// Names that say nothing of what is inside.
-const EMPTY_NAMES: [&str; 8] = [
-    "util", "utils", "common", "helper", "helpers", "misc", "types", "traits",
-];
+const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "misc", "types", "traits"];
 
 /// Starts of absolute paths that exist on one machine only. Written in two parts, so that this file passes its own check.
-const HOMES: [(&str, &str); 4] = [
-    ("/ro", "ot/"),
-    ("/wo", "rk/"),
-    ("/Us", "ers/"),
-    ("/ho", "me/"),
-];
+const HOMES: [(&str, &str); 4] = [("/ro", "ot/"), ("/wo", "rk/"), ("/Us", "ers/"), ("/ho", "me/")];
 
 /// Checks every file that is committed or about to be.
 pub(crate) fn check(root: &Path) -> Result {
@@ -45,40 +38,21 @@ pub(crate) fn check(root: &Path) -> Result {
 
 fn bad_name(name: &str) -> Option<String> {
     let stem = |part: &str| part.split('.').next().unwrap_or(part).to_owned();
-    let rust = Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "rs");
-    let empty = name
-        .split('/')
-        .map(stem)
-        .find(|part| EMPTY_NAMES.contains(&part.as_str()));
-    empty
-        .filter(|_| rust)
-        .map(|part| format!("{name}: `{part}` says nothing of what is inside; name the subject"))
+    let rust = Path::new(name).extension().is_some_and(|extension| extension == "rs");
+    let empty = name.split('/').map(stem).find(|part| EMPTY_NAMES.contains(&part.as_str()));
+    empty.filter(|_| rust).map(|part| format!("{name}: `{part}` says nothing of what is inside; name the subject"))
 }
 
 fn bad_text(name: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines = text.lines().count();
-    if Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "rs")
-        && lines > MOST_LINES
-    {
-        found.push(format!(
-            "{name}: {lines} lines; more than {MOST_LINES} are two rooms"
-        ));
+    if Path::new(name).extension().is_some_and(|extension| extension == "rs") && lines > MOST_LINES {
+        found.push(format!("{name}: {lines} lines; more than {MOST_LINES} are two rooms"));
     }
     for (number, line) in text.lines().enumerate() {
-        if let Some(path) = HOMES
-            .iter()
-            .map(|(one, two)| format!("{one}{two}"))
-            .find(|path| begins_a_path(line, path))
+        if let Some(path) = HOMES.iter().map(|(one, two)| format!("{one}{two}")).find(|path| begins_a_path(line, path))
         {
-            found.push(format!(
-                "{name}:{}: `{path}` is a path of one machine",
-                number + 1
-            ));
+            found.push(format!("{name}:{}: `{path}` is a path of one machine", number + 1));
         }
     }
     found

@@ -7,8 +7,7 @@ const SOON: Duration = Duration::from_secs(10);
 fn alive(pid: &str) -> bool {
     // A zombie is dead: nobody may be there to reap it.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn gone(pid: &str) -> bool {
@@ -34,41 +33,21 @@ fn a_dropped_guard_ends_grandchildren_that_ignore_the_polite_signal() {
 
 #[test]
 fn a_program_past_its_time_is_an_error() {
-    let error = Program::shell("exec sleep 600")
-        .run(Duration::from_millis(200))
-        .unwrap_err();
+    let error = Program::shell("exec sleep 600").run(Duration::from_millis(200)).unwrap_err();
     assert!(error.to_string().contains("did not end"), "{error}");
 }
 
 #[test]
 fn failure_and_output_are_told() {
-    assert!(
-        Program::shell("exit 3")
-            .run(SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("exit status: 3")
-    );
-    assert_eq!(
-        Program::shell("echo one; echo two")
-            .read(SOON, false)
-            .unwrap(),
-        "one\ntwo\n"
-    );
+    assert!(Program::shell("exit 3").run(SOON).unwrap_err().to_string().contains("exit status: 3"));
+    assert_eq!(Program::shell("echo one; echo two").read(SOON, false).unwrap(), "one\ntwo\n");
 }
 
 #[test]
 fn a_program_in_the_background_keeps_its_input_open_and_others_find_it_empty() {
-    let mut held = Program::shell("cat >/dev/null; echo closed")
-        .start_reading()
-        .unwrap();
+    let mut held = Program::shell("cat >/dev/null; echo closed").start_reading().unwrap();
     assert!(held.first_line(Duration::from_millis(300)).is_err());
-    assert_eq!(
-        Program::shell("cat; echo closed")
-            .read(SOON, false)
-            .unwrap(),
-        "closed\n"
-    );
+    assert_eq!(Program::shell("cat; echo closed").read(SOON, false).unwrap(), "closed\n");
 }
 
 #[test]

@@ -26,41 +26,17 @@ const SERVER_SDK: &str = "examples/server/tests/sdk";
 const VENDORS_SDK: &str = "examples/vendors/tests/sdk";
 
 pub(crate) const SUITES: &[Suite] = &[
-    Suite {
-        name: "workspace",
-        about: "unit, integration and documentation tests of all packages",
-        run: workspace,
-    },
-    Suite {
-        name: "wire-samples",
-        about: "recorded traffic of the vendors through the adapters",
-        run: wire_samples,
-    },
-    Suite {
-        name: "sdk-python",
-        about: "OpenAI's Python SDK against a running server",
-        run: sdk_python,
-    },
-    Suite {
-        name: "sdk-node",
-        about: "OpenAI's Node SDK against a running server",
-        run: sdk_node,
-    },
-    Suite {
-        name: "vendors-sdk",
-        about: "the vendors' own SDKs judge the scripted vendors",
-        run: vendors_sdk,
-    },
+    Suite { name: "workspace", about: "unit, integration and documentation tests of all packages", run: workspace },
+    Suite { name: "wire-samples", about: "recorded traffic of the vendors through the adapters", run: wire_samples },
+    Suite { name: "sdk-python", about: "OpenAI's Python SDK against a running server", run: sdk_python },
+    Suite { name: "sdk-node", about: "OpenAI's Node SDK against a running server", run: sdk_node },
+    Suite { name: "vendors-sdk", about: "the vendors' own SDKs judge the scripted vendors", run: vendors_sdk },
     Suite {
         name: "embed-layers",
         about: "example: layers in somebody else's service",
         run: || example("embed-layers"),
     },
-    Suite {
-        name: "custom-provider",
-        about: "example: a provider from outside",
-        run: || example("custom-provider"),
-    },
+    Suite { name: "custom-provider", about: "example: a provider from outside", run: || example("custom-provider") },
     Suite {
         name: "custom-quota",
         about: "example: a quota policy from outside",
@@ -71,36 +47,21 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "example: a billing sink from outside",
         run: || example("custom-billing-sink"),
     },
-    Suite {
-        name: "demo",
-        about: "the demo, its printed curl lines really run",
-        run: demo,
-    },
-    Suite {
-        name: "docs",
-        about: "the documentation, warnings refused",
-        run: docs,
-    },
+    Suite { name: "demo", about: "the demo, its printed curl lines really run", run: demo },
+    Suite { name: "docs", about: "the documentation, warnings refused", run: docs },
 ];
 
 fn workspace() -> Result<String> {
-    tally::cargo(
-        &Program::cargo()
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .read(LONGEST, true)?,
-    )
+    tally::cargo(&Program::cargo().args(["test", "--workspace", "--no-fail-fast"]).read(LONGEST, true)?)
 }
 
 /// Once more on its own, so that the table says how much traffic was judged, and with which recordings.
 fn wire_samples() -> Result<String> {
     let output = Program::cargo()
-        .args(["test", "--package", "aihub-providers", "--test", "wire"])
+        .args(["test", "--package", "aihub-providers", "--test", "wire_samples"])
         .read(LONGEST, true)?;
-    let from = if std::env::var_os("AIHUB_WIRE_SAMPLES").is_some() {
-        "own and given recordings"
-    } else {
-        "own recordings"
-    };
+    let from =
+        if std::env::var_os("AIHUB_WIRE_SAMPLES").is_some() { "own and given recordings" } else { "own recordings" };
     Ok(format!("{}, {from}", tally::cargo(&output)?))
 }
 
@@ -108,14 +69,7 @@ fn sdk_python() -> Result<String> {
     let folder = place::root().join(SERVER_SDK).join("python");
     let python = setup::python("server", &folder.join("requirements.txt"))?;
     against_a_server("sdk-python", |env| {
-        let program = Program::new(&python).args([
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "--tb=short",
-            ".",
-        ]);
+        let program = Program::new(&python).args(["-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "."]);
         tally::pytest(&with(program, env).folder(&folder).read(SHORT, true)?)
     })
 }
@@ -133,8 +87,7 @@ fn sdk_node() -> Result<String> {
 type Env = [(&'static str, String)];
 
 fn with(program: Program, env: &Env) -> Program {
-    env.iter()
-        .fold(program, |program, (name, value)| program.env(name, value))
+    env.iter().fold(program, |program, (name, value)| program.env(name, value))
 }
 
 /// Runs a suite while a server of its own, with vendors of its own, listens on free ports.
@@ -143,21 +96,11 @@ fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> R
     let folder = place::fresh(name)?;
     let vendors = Vendors::start(Profile::Debug, &folder)?;
     let addresses = Some(vendors.addresses.clone());
-    let hub = Setting {
-        profile: Profile::Debug,
-        folder,
-        port: free_port()?,
-        vendors: addresses,
-        cpu: None,
-    }
-    .start()?;
+    let hub = Setting { profile: Profile::Debug, folder, port: free_port()?, vendors: addresses, cpu: None }.start()?;
     let env = [
         ("AIHUB_BASE_URL", format!("{}/v1", hub.origin())),
         ("AIHUB_API_KEY", hub.create_key("suite-pro", Some("pro"))?),
-        (
-            "AIHUB_FREE_KEY",
-            hub.create_key("suite-free", Some("free"))?,
-        ),
+        ("AIHUB_FREE_KEY", hub.create_key("suite-free", Some("free"))?),
         ("AIHUB_VENDORS_URL", vendors.addresses.origin()),
     ];
     suite(&env).map_err(|error| format!("{error}{}", hub.running.tail()).into())
@@ -167,12 +110,10 @@ fn vendors_sdk() -> Result<String> {
     let folder = place::root().join(VENDORS_SDK);
     let python = setup::python("vendors", &folder.join("requirements.txt"))?;
     place::build(Profile::Debug, &["aihub-vendors"])?;
-    let vendors = Vendors::start(Profile::Debug, &place::fresh("vendors-sdk")?)?;
+    let binary = place::binary(Profile::Debug, "aihub-vendors")?;
     let program = Program::new(python)
         .args(["-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "."])
-        .env("AIHUB_VENDORS_URL", vendors.addresses.origin())
-        .env("AIHUB_VENDORS_OPENROUTER", &vendors.addresses.openrouter)
-        .env("AIHUB_VENDORS_GEMINI", &vendors.addresses.gemini);
+        .env("AIHUB_VENDORS_BIN", binary.display().to_string());
     tally::pytest(&program.folder(&folder).read(SHORT, true)?)
 }
 
@@ -197,9 +138,6 @@ fn demo() -> Result<String> {
 }
 
 fn docs() -> Result<String> {
-    Program::cargo()
-        .args(["doc", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run(LONGEST)?;
+    Program::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run(LONGEST)?;
     Ok("no warnings".into())
 }

@@ -4,29 +4,15 @@ use crate::Result;
 
 /// The number of passed tests in the output of `cargo test`, whichever harness printed it.
 pub(crate) fn cargo(output: &str) -> Result<String> {
-    let results = output
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("test result: ok."));
-    told(
-        results
-            .filter_map(|rest| number_before(rest, "passed"))
-            .sum(),
-    )
+    let results = output.lines().filter_map(|line| line.trim_start().strip_prefix("test result: ok."));
+    told(results.filter_map(|rest| number_before(rest, "passed")).sum())
 }
 
 /// The number of passed tests in the last line of pytest.
 pub(crate) fn pytest(output: &str) -> Result<String> {
-    let line = output
-        .lines()
-        .rev()
-        .find(|line| line.contains(" passed"))
-        .unwrap_or_default();
+    let line = output.lines().rev().find(|line| line.contains(" passed")).unwrap_or_default();
     if line.contains("skipped") {
-        return Err(format!(
-            "tests were skipped, and a skipped test proves nothing: {}",
-            line.trim()
-        )
-        .into());
+        return Err(format!("tests were skipped, and a skipped test proves nothing: {}", line.trim()).into());
     }
     told(number_before(line, "passed").unwrap_or(0))
 }
@@ -35,12 +21,7 @@ pub(crate) fn pytest(output: &str) -> Result<String> {
 pub(crate) fn node(output: &str) -> Result<String> {
     let count = |what: &str| {
         let line = output.lines().rev().find_map(|line| {
-            line.strip_prefix("# ")
-                .or_else(|| line.strip_prefix("ℹ "))?
-                .strip_prefix(what)?
-                .trim()
-                .parse::<u64>()
-                .ok()
+            line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ "))?.strip_prefix(what)?.trim().parse::<u64>().ok()
         });
         line.unwrap_or(0)
     };
@@ -59,10 +40,7 @@ fn told(count: u64) -> Result<String> {
 
 /// The number that stands before a word.
 fn number_before(text: &str, word: &str) -> Option<u64> {
-    let words: Vec<&str> = text
-        .split([' ', ';', ',', '='])
-        .filter(|part| !part.is_empty())
-        .collect();
+    let words: Vec<&str> = text.split([' ', ';', ',', '=']).filter(|part| !part.is_empty()).collect();
     let place = words.iter().position(|part| *part == word)?;
     words[place.checked_sub(1)?].parse().ok()
 }
@@ -81,28 +59,16 @@ mod tests {
 
     #[test]
     fn pytest_results_with_skips_do_not_count() {
-        assert_eq!(
-            pytest(".....\n===== 5 passed in 1.20s =====\n").unwrap(),
-            "5 tests"
-        );
-        assert_eq!(
-            pytest("5 passed, 2 warnings in 1.20s\n").unwrap(),
-            "5 tests"
-        );
+        assert_eq!(pytest(".....\n===== 5 passed in 1.20s =====\n").unwrap(), "5 tests");
+        assert_eq!(pytest("5 passed, 2 warnings in 1.20s\n").unwrap(), "5 tests");
         assert!(pytest("===== 4 passed, 1 skipped in 1.20s =====\n").is_err());
         assert!(pytest("no tests ran in 0.01s\n").is_err());
     }
 
     #[test]
     fn node_results_in_both_forms() {
-        assert_eq!(
-            node("# tests 7\n# pass 7\n# fail 0\n# skipped 0\n").unwrap(),
-            "7 tests"
-        );
-        assert_eq!(
-            node("ℹ tests 7\nℹ pass 7\nℹ skipped 0\n").unwrap(),
-            "7 tests"
-        );
+        assert_eq!(node("# tests 7\n# pass 7\n# fail 0\n# skipped 0\n").unwrap(), "7 tests");
+        assert_eq!(node("ℹ tests 7\nℹ pass 7\nℹ skipped 0\n").unwrap(), "7 tests");
         assert!(node("# pass 6\n# skipped 1\n").is_err());
         assert!(node("# pass 0\n").is_err());
     }
