@@ -13,6 +13,10 @@ pub mod shed;
 pub mod timeout;
 pub mod upstream;
 
+#[cfg(test)]
+#[path = "../tests/it/world.rs"]
+mod world;
+
 pub use access::{Access, AccessLayer, Routed};
 pub use authenticate::{Authenticate, AuthenticateLayer, Network, Peer};
 pub use breaker::{Breaker, BreakerLayer};

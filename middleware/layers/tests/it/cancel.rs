@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aihub_core::{Outcome, UsageRecord};
+use aihub_core::{EmbedRequest, Outcome, UsageRecord};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::stack::World;
@@ -17,9 +17,15 @@ use crate::world::{self, Purse, Scripted, Step};
 async fn left_after(polls: usize, world: &World) -> Option<UsageRecord> {
     let (mut stack, _handle) = world.stack();
     let answer = stack.ready().await.unwrap().call(world.call());
+    let client = async { world::read(answer.await?).await };
+    leave(client, polls, world).await
+}
+
+/// Drops `client` after this many polls and looks at the books.
+async fn leave<T>(client: impl Future<Output = T>, polls: usize, world: &World) -> Option<UsageRecord> {
     let mut ended = false;
     {
-        let mut client = pin!(async { world::read(answer.await?).await });
+        let mut client = pin!(client);
         for _ in 0..polls {
             if poll_fn(|cx| Poll::Ready(client.as_mut().poll(cx).is_ready())).await {
                 ended = true;
@@ -44,13 +50,11 @@ async fn left_after(polls: usize, world: &World) -> Option<UsageRecord> {
 async fn leave_everywhere(name: &str, world: impl Fn() -> World) -> Vec<UsageRecord> {
     let mut records = Vec::new();
     for polls in 0..200 {
-        match left_after(polls, &world()).await {
-            Some(record) => records.push(record),
-            None => {
-                assert!(records.len() >= 8, "{name}: only {} places to leave at", records.len());
-                return records;
-            }
-        }
+        let Some(record) = left_after(polls, &world()).await else {
+            assert!(polls >= 8, "{name}: only {polls} places to leave at");
+            return records;
+        };
+        records.push(record);
     }
     panic!("{name}: the call never ended");
 }
@@ -107,6 +111,20 @@ async fn a_failure_in_the_end() {
     let fail = || vec![Step::Fail(world::failover().with_spent(world::usage()))];
     let records = leave_everywhere("failure", || slow(fail(), fail())).await;
     assert!(records.iter().any(|record| record.discarded == world::usage() && record.outcome == Outcome::ClientGone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_embedding_whose_reply_is_being_settled() {
+    for polls in 0.. {
+        let world = slow(vec![], vec![]);
+        let (mut stack, _handle) = world.stack();
+        let request = EmbedRequest::parse(r#"{"model":"e","input":"hello"}"#.into()).unwrap();
+        let answer = stack.ready().await.unwrap().call(world.call_of(request));
+        if leave(answer, polls, &world).await.is_none() {
+            assert!(polls >= 8, "only {polls} places to leave at");
+            break;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

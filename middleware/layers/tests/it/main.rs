@@ -1,10 +1,12 @@
 //! The layers together and alone, over a scripted world.
 
+#![expect(clippy::unwrap_used, reason = "a test says by failing what it did not find")]
+
 mod alone;
 mod cancel;
 mod order;
 mod overspend;
 mod stack;
 mod stream;
-#[expect(unreachable_pub, dead_code, reason = "the examples in the docs include this file, too")]
+#[expect(unreachable_pub, reason = "the examples in the docs include this file, too")]
 mod world;

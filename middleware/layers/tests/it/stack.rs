@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::{BillingSink, Call, ChatReply, ChatRequest, Clock, Error, ManualClock, Provider, QuotaPolicy};
+use aihub_core::{BillingSink, Call, ChatRequest, Clock, Error, ManualClock, Operation, Provider, QuotaPolicy};
 use aihub_layers::{
     AccessLayer, BreakerLayer, FallbackLayer, MeterHandle, MeterLayer, Providers, QuotaLayer, RetryPolicy, ShedLayer,
     TimeoutLayer, Upstream,
@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 
 use crate::world::{self, Books, Purse, Scripted};
 
-pub(crate) type Stack = BoxCloneSyncService<Call<ChatRequest>, ChatReply, Error>;
+pub(crate) type Stack<O> = BoxCloneSyncService<Call<O>, <O as Operation>::Reply, Error>;
 
 /// Everything that a call meets on its way.
 pub(crate) struct World {
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    pub(crate) fn stack(&self) -> (Stack, MeterHandle) {
+    pub(crate) fn stack<O: Operation>(&self) -> (Stack<O>, MeterHandle) {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let vendors: [Arc<dyn Provider>; 2] = [Arc::clone(&self.first) as _, Arc::clone(&self.second) as _];
         let (meter, handle) = MeterLayer::start(Arc::clone(&self.books) as Arc<dyn BillingSink>, Arc::clone(&clock));
@@ -59,7 +59,7 @@ impl World {
         self.call_of(world::request(""))
     }
 
-    pub(crate) fn call_of(&self, request: ChatRequest) -> Call<ChatRequest> {
+    pub(crate) fn call_of<O: Operation>(&self, request: O) -> Call<O> {
         Call::new(world::caller(), request, &*self.clock)
     }
 }

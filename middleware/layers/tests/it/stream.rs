@@ -1,1 +1,90 @@
-//! .
+//! What becomes of a call whose answer comes piece by piece.
+
+use std::time::Duration;
+
+use aihub_core::{ChatReply, Error, ErrorKind, Outcome};
+use futures_util::StreamExt as _;
+use tower::ServiceExt as _;
+
+use crate::stack::World;
+use crate::world::{self, Scripted, Step};
+
+async fn open(world: &World) -> ChatReply {
+    let (stack, _handle) = world.stack();
+    stack.oneshot(world.call_of(world::request(r#","stream":true"#))).await.unwrap()
+}
+
+fn world(events: Vec<aihub_core::Result<aihub_core::ChatEvent>>) -> World {
+    World::new(Scripted::new("first", [Step::Stream(events)]), Scripted::new("second", []))
+}
+
+#[tokio::test]
+async fn everything_is_settled_before_the_last_event_is_handed_on() {
+    let world = world(vec![world::piece(), world::finish()]);
+    let mut reply = open(&world).await;
+    world.clock.advance(Duration::from_millis(3));
+    for _ in 0..2 {
+        reply.next().await.unwrap().unwrap();
+        assert_eq!((world.purse.open(), world.shed.in_flight()), (1, 1));
+    }
+    reply.next().await.unwrap().unwrap();
+    assert_eq!((world.purse.open(), world.shed.in_flight()), (0, 0));
+    assert_eq!(world.purse.used(), 12);
+    let record = world.books.only().await;
+    assert_eq!((record.outcome, record.status, record.attempts), (Outcome::Completed, 200, 1));
+    assert_eq!((record.usage, record.stream, record.operation), (world::usage(), true, "chat"));
+    assert_eq!((record.first_event_us, record.duration_us), (Some(0), 3_000));
+    assert_eq!((record.provider.as_deref(), record.finish_reason.as_deref()), (Some("first"), Some("stop")));
+    assert_eq!(record.cost, world::offer("first", "1").prices.cost(&world::usage()));
+    assert_eq!(world.purse.cost(), [record.cost]);
+}
+
+#[tokio::test]
+async fn a_failure_after_the_first_event_is_final() {
+    let world = world(vec![world::piece(), Err(world::transient())]);
+    let reply = open(&world).await;
+    assert_eq!(world::read(reply).await.unwrap_err().kind(), ErrorKind::BadUpstream);
+    assert_eq!((world.first.asked(), world.second.asked()), (1, 0), "neither retried nor served elsewhere");
+    let record = world.books.only().await;
+    assert_eq!((record.outcome, record.status), (Outcome::UpstreamFailed, 502));
+    assert!(record.usage.estimated && record.usage.output > 0);
+    assert_eq!(world.purse.used(), record.usage.total_tokens());
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_midway_pays_for_what_it_got() {
+    let world = world(vec![world::piece(), world::finish()]);
+    let mut reply = open(&world).await;
+    reply.next().await.unwrap().unwrap();
+    drop(reply);
+    let record = world.books.only().await;
+    assert_eq!((record.outcome, record.status), (Outcome::ClientGone, 499));
+    assert!(record.usage.estimated && record.usage.prompt_tokens() > 0);
+    assert_eq!((world.purse.open(), world.purse.used(), world.shed.in_flight()), (0, record.usage.total_tokens(), 0));
+}
+
+#[tokio::test]
+async fn streams_that_break_off_open_the_breaker() {
+    let script = (0..5).map(|_| Step::Stream(vec![Err(world::transient())]));
+    let world = World::new(Scripted::new("first", script), Scripted::new("second", []));
+    let (stack, _handle) = world.stack();
+    for _ in 0..5 {
+        let reply = stack.clone().oneshot(world.call()).await.unwrap();
+        world::read(reply).await.unwrap_err();
+    }
+    world::read(stack.oneshot(world.call()).await.unwrap()).await.unwrap();
+    assert_eq!((world.first.asked(), world.second.asked()), (5, 1), "the sixth goes to the other at once");
+}
+
+#[tokio::test]
+async fn what_a_lost_attempt_cost_is_kept_apart() {
+    let lost: Error = world::failover().with_spent(world::usage());
+    let world = World::new(Scripted::new("first", [Step::Fail(lost)]), Scripted::new("second", []));
+    let reply = open(&world).await;
+    world::read(reply).await.unwrap();
+    let record = world.books.only().await;
+    assert_eq!((record.usage, record.discarded, record.attempts), (world::usage(), world::usage(), 2));
+    assert_eq!(record.provider.as_deref(), Some("second"));
+    assert_eq!(record.cost, world::offer("second", "2").prices.cost(&world::usage()), "at the price of who served it");
+    assert_eq!(world.purse.used(), 12, "the caller pays once");
+}

@@ -50,9 +50,12 @@ pub fn model(id: &str, offers: Vec<Offer>) -> Model {
     }
 }
 
-/// A catalogue with the model `m`, offered by `first` and `second`, first cheaper.
+/// A catalogue with the model `m`, offered by `first` and `second`, first cheaper, and with `e` for
+/// embeddings.
 pub fn catalogue() -> Arc<FixedCatalogue> {
-    Arc::new(FixedCatalogue::new([model("m", vec![offer("first", "1"), offer("second", "2")])], &[]))
+    let mut embedding = model("e", vec![offer("first", "1")]);
+    embedding.kind = ModelKind::Embedding;
+    Arc::new(FixedCatalogue::new([model("m", vec![offer("first", "1"), offer("second", "2")]), embedding], &[]))
 }
 
 pub fn plan() -> Plan {
@@ -178,7 +181,17 @@ impl Provider for Scripted {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::CHAT
+        let mut all = Capabilities::CHAT;
+        all.embed = true;
+        all
+    }
+
+    async fn embed(&self, _: Attempt<EmbedRequest>) -> Result<EmbedReply> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        pause(self.pauses).await;
+        let mut usage = Usage::default();
+        usage.input = 2;
+        Ok(EmbedReply { body: Bytes::new(), usage, vendor_cost: None, served: Served::default() })
     }
 
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
@@ -237,6 +250,11 @@ impl Purse {
     /// Calls that were counted.
     pub fn calls(&self) -> u64 {
         self.state.lock().unwrap().resolved.values().map(|used| used.calls).sum()
+    }
+
+    /// Holds that were made and resolved.
+    pub fn visits(&self) -> usize {
+        self.state.lock().unwrap().resolved.len()
     }
 
     /// Holds that are neither settled nor released.
