@@ -14,8 +14,9 @@ use diesel_async::SimpleAsyncConnection as _;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use tracing::Instrument as _;
 
-use super::migrate;
+use super::{SqlError, migrate};
 
 /// An open database. Cheap to clone: clones share the connections.
 #[derive(Debug, Clone)]
@@ -38,43 +39,63 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-/// One statement, on whichever database there is. Dropped midway it has been done or not, as a whole.
+/// One statement, on whichever database there is. Dropped midway it is done as a whole, or not at all.
+///
+/// On SQLite the work is a task of its own, which goes on when its caller leaves: dropping a
+/// statement of diesel-async's SQLite midway blocks the thread until it has ended, for as long as
+/// another process holds the lock, and panics on a runtime of one thread.
 macro_rules! on {
     ($connections:expr, |$conn:ident| $query:expr) => {
         match &$connections {
             $crate::sql::connection::Connections::Sqlite(pool) => {
-                let mut held = $crate::sql::connection::Held::new(pool.get().await?);
-                let $conn = held.conn();
-                let done = $query.await;
-                held.release();
-                done
+                let pool = pool.clone();
+                $crate::sql::connection::finished(async move {
+                    let mut held = $crate::sql::connection::Held::new(pool.get().await?);
+                    let $conn = held.conn();
+                    let done = $query.await;
+                    held.release();
+                    Ok(done)
+                })
+                .await?
             }
         }
     };
 }
 
-/// Several statements, all or none. On SQLite the transaction begins as a writing one: one that
-/// began by reading could not be made to wait for another writer, and would fail instead.
+/// Several statements, all or none; dropped midway likewise. On SQLite the transaction begins as a
+/// writing one: one that began by reading could not be made to wait for another writer, and would
+/// fail instead.
 macro_rules! transact {
     ($connections:expr, |$conn:ident| $body:expr) => {
         match &$connections {
             $crate::sql::connection::Connections::Sqlite(pool) => {
-                let mut held = $crate::sql::connection::Held::new(pool.get().await?);
-                let done = held.conn().immediate_transaction::<_, $crate::sql::SqlError, _>(async |$conn| $body).await;
-                held.release();
-                done
+                let pool = pool.clone();
+                $crate::sql::connection::finished(async move {
+                    let mut held = $crate::sql::connection::Held::new(pool.get().await?);
+                    let done = held.conn().immediate_transaction::<_, $crate::sql::SqlError, _>(async |$conn| $body).await;
+                    held.release();
+                    done
+                })
+                .await
             }
         }
     };
+}
+
+/// What comes of `work`, which goes on also when nobody waits for it any more.
+pub(super) async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+) -> Result<T, SqlError> {
+    tokio::spawn(work.in_current_span()).await?
 }
 
 pub(super) use {on, transact};
 
 /// A connection that goes back to the pool only when the work on it has ended.
 ///
-/// Dropped midway, as whenever a client hangs up, it is closed, and the database rolls back at
-/// once. Giving it back instead leaves an open transaction with its locks in the pool, or a
-/// connection whose statement still runs on another thread, on which the next checkout panics.
+/// Dropped midway, by a panic or with the runtime, it is closed, and the database rolls back at
+/// once. Giving it back instead leaves an open transaction with its locks in the pool, until
+/// somebody happens to take it out again.
 pub(super) struct Held<M: Manager>(Option<Object<M>>);
 
 impl<M: Manager> Held<M> {
@@ -148,4 +169,34 @@ fn pool(path: &str, size: usize, pragmas: &'static str) -> Connections {
         .build()
         .expect("building fails only for timeouts without a runtime, and there is one");
     Connections::Sqlite(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel_async::RunQueryDsl;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_panics_is_rolled_back_at_once() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("hub.db");
+        let (here, elsewhere) = (Database::sqlite(&file).await.unwrap(), Database::sqlite(&file).await.unwrap());
+        assert!(matches!(panics(&here).await, Err(SqlError::Stopped(_))));
+        // Not in five seconds, when the lock's patience ends, and without another write from here.
+        assert_eq!(writes(&elsewhere).await.unwrap(), 0, "nothing of it was kept");
+    }
+
+    async fn panics(database: &Database) -> Result<(), SqlError> {
+        transact!(database.write, |conn| {
+            let insert = diesel::sql_query("INSERT INTO __diesel_schema_migrations (version) VALUES ('half')");
+            RunQueryDsl::execute(insert, conn).await?;
+            panic!("in the middle of a transaction")
+        })
+    }
+
+    async fn writes(database: &Database) -> Result<usize, SqlError> {
+        let delete = diesel::sql_query("DELETE FROM __diesel_schema_migrations WHERE version = 'half'");
+        Ok(on!(database.write, |conn| delete.execute(conn))?)
+    }
 }

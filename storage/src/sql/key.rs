@@ -56,12 +56,12 @@ impl SqlKeys {
     }
 
     async fn row(&self, hash: &KeyHash) -> Result<Option<Row>, SqlError> {
-        let query = api_keys::table.filter(api_keys::hash.eq(&hash.as_bytes()[..])).select(Row::as_select());
+        let query = api_keys::table.filter(api_keys::hash.eq(hash.as_bytes().to_vec())).select(Row::as_select());
         Ok(on!(self.database.read, |conn| query.first(conn)).optional()?)
     }
 
     async fn add(&self, hash: &KeyHash, row: Row) -> Result<(), SqlError> {
-        let values = (api_keys::hash.eq(&hash.as_bytes()[..]), row);
+        let values = (api_keys::hash.eq(hash.as_bytes().to_vec()), row);
         let insert = diesel::insert_into(api_keys::table).values(values);
         on!(self.database.write, |conn| insert.execute(conn))?;
         Ok(())

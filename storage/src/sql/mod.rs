@@ -24,6 +24,8 @@ enum SqlError {
     Connection(#[from] PoolError),
     #[error("the database refused the query")]
     Query(#[from] diesel::result::Error),
+    #[error("the work on the database did not end")]
+    Stopped(#[from] tokio::task::JoinError),
     #[error("{0}")]
     Ours(Error),
 }
@@ -40,7 +42,7 @@ impl From<SqlError> for Error {
             SqlError::Query(Query::DeserializationError(_) | Query::SerializationError(_) | Query::QueryBuilderError(_)) => {
                 Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator").with_alert().with_source(error)
             }
-            SqlError::Connection(_) | SqlError::Query(_) => {
+            SqlError::Connection(_) | SqlError::Stopped(_) | SqlError::Query(_) => {
                 Self::new(ErrorKind::Unavailable, "The database does not answer: try again later").with_source(error)
             }
         }

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
+use std::time::Duration;
 
 use aihub_core::conformance::Fixture;
 use aihub_core::conformance::key_store::new_key;
@@ -11,6 +12,8 @@ use aihub_core::key::KeyChange;
 use aihub_core::page::PageRequest;
 use aihub_core::{AccountId, Clock, KeyStore, ManualClock};
 use aihub_storage::{Database, SqlKeys};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 mod suite {
@@ -78,34 +81,52 @@ async fn several_may_open_a_new_file_at_once() {
     }
 }
 
-/// A client that hangs up drops the future at any of its waits: the next caller must not find a
-/// connection that is still at work, or in a transaction.
-#[tokio::test(flavor = "multi_thread")]
-async fn work_dropped_midway_leaves_nothing_behind() {
+/// A client that hangs up drops the future at any of its waits. A transaction left open in the pool
+/// would lock every other process out until somebody here happens to write again.
+#[tokio::test]
+async fn work_dropped_midway_locks_nobody_out() {
     let folder = TempDir::new().unwrap();
-    let keys = opened(&folder).await;
+    let (keys, elsewhere) = (opened(&folder).await, opened(&folder).await);
     let new = new_key(account(), 0);
     keys.insert(new.clone()).await.unwrap();
     let (account, id) = (new.key.account, new.key.id);
-    for waits in 0..40 {
-        let change = KeyChange::default();
-        given_up_after(waits % 8, keys.update(account, id, change)).await;
-        given_up_after(waits % 5, keys.find(&new.hash)).await;
-        given_up_after(waits % 3, keys.list(account, PageRequest::first(1))).await;
+    for turn in 0..24 {
+        given_up(turn % 3, keys.update(account, id, KeyChange::default())).await;
+        given_up(turn % 2, keys.find(&new.hash)).await;
+        given_up(turn % 4, keys.list(account, PageRequest::first(1))).await;
+        let mut change = KeyChange::default();
+        change.name = Some(format!("after {turn}"));
+        elsewhere.update(account, id, change).await.unwrap();
+        assert!(keys.find(&new.hash).await.unwrap().is_some());
     }
-    let mut change = KeyChange::default();
-    change.name = Some("after".to_owned());
-    assert_eq!(keys.update(account, id, change).await.unwrap().name, "after");
-    assert_eq!(keys.find(&new.hash).await.unwrap().unwrap().name, "after");
 }
 
-/// Polls `work` until it has waited `waits` times, then drops it.
-async fn given_up_after(waits: usize, work: impl Future) {
+/// A caller who leaves while a statement waits for another process's lock is not made to stay, and
+/// the next one does not get the connection that is still at work.
+#[tokio::test]
+async fn a_caller_may_leave_a_statement_that_waits_for_a_lock() {
+    let folder = TempDir::new().unwrap();
+    let keys = opened(&folder).await;
+    keys.insert(new_key(account(), 0)).await.unwrap();
+    let mut other = SqliteConnection::establish(folder.path().join("hub.db").to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let waiting = new_key(account(), 1);
+    let left = tokio::time::timeout(Duration::from_millis(50), keys.insert(waiting.clone())).await;
+    assert!(left.is_err(), "the lock is held elsewhere");
+    other.batch_execute("COMMIT").unwrap();
+    keys.insert(new_key(account(), 2)).await.unwrap();
+    assert_eq!(*keys.find(&waiting.hash).await.unwrap().unwrap(), waiting.key, "what was begun is done as a whole");
+}
+
+/// Polls `work` once, lets others run for some turns, then drops it.
+async fn given_up(turns: usize, work: impl Future) {
     let mut work = pin!(work);
-    let mut left = waits + 1;
-    std::future::poll_fn(move |cx: &mut Context<'_>| {
-        left -= 1;
-        if work.as_mut().poll(cx).is_ready() || left == 0 { Poll::Ready(()) } else { Poll::Pending }
+    std::future::poll_fn(|cx| {
+        drop(work.as_mut().poll(cx));
+        Poll::Ready(())
     })
     .await;
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
 }
