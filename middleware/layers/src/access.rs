@@ -109,8 +109,11 @@ fn route<O: Operation>(catalogue: &dyn Catalogue, call: Call<O>) -> Result<Route
     }
     let Some(model) = catalogue.find(call.operation.model()) else { return Err(unknown(call.operation.model())) };
     if model.kind != O::KIND {
-        return Err(Error::invalid("model", format!("`{}` is a model for {}, not for {}", model.id, model.kind, O::KIND))
-            .with_code("model_not_supported"));
+        return Err(Error::invalid(
+            "model",
+            format!("`{}` is a model for {}, not for {}", model.id, model.kind, O::KIND),
+        )
+        .with_code("model_not_supported"));
     }
     if !permits(&call.caller, &model) {
         return Err(forbidden(&call.caller, &model));
@@ -146,7 +149,73 @@ fn forbidden(caller: &Caller, model: &Model) -> Error {
     let message = if caller.plan.models.permits(model) {
         format!("This API key does not reach the model `{}`: use another model or another key", model.id)
     } else {
-        format!("The plan `{}` does not include the model `{}`: use another model or another plan", caller.plan.name, model.id)
+        format!(
+            "The plan `{}` does not include the model `{}`: use another model or another plan",
+            caller.plan.name, model.id
+        )
     };
     Error::new(ErrorKind::Forbidden, message).with_code("model_not_allowed").with_param("model")
+}
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::ChatRequest;
+    use aihub_core::model::{FixedCatalogue, ModelKind};
+    use aihub_core::plan::ModelAccess;
+
+    use super::*;
+    use crate::world;
+
+    /// `m` falls back to: a dear one, one for embeddings, one that does not exist, itself, a basic one.
+    fn catalogue() -> FixedCatalogue {
+        let mut m = world::model("m", vec![world::offer("first", "1")]);
+        m.fallbacks = ["dear", "embedding", "gone", "m", "basic"].map(String::from).to_vec();
+        let mut dear = world::model("dear", Vec::new());
+        dear.basic = false;
+        let mut embedding = world::model("embedding", Vec::new());
+        embedding.kind = ModelKind::Embedding;
+        FixedCatalogue::new([m, dear, embedding, world::model("basic", Vec::new())], &[("alias".into(), "m".into())])
+    }
+
+    fn route(
+        model: &str,
+        change: impl FnOnce(&mut aihub_core::ApiKey, &mut aihub_core::Plan),
+    ) -> Result<Routed<ChatRequest>, Error> {
+        let (mut key, mut plan) = (world::key(), world::plan());
+        change(&mut key, &mut plan);
+        let caller = Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None };
+        let body = world::BODY.replacen("\"m\"", &format!("\"{model}\""), 1);
+        let request = ChatRequest::parse(body.into()).unwrap();
+        super::route(&catalogue(), Call::new(Arc::new(caller), request, &aihub_core::ManualClock::default()))
+    }
+
+    #[test]
+    fn carries_the_model_and_the_fallbacks_that_are_permitted() {
+        let ids = |routed: Routed<ChatRequest>| routed.models().map(|model| model.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(route("alias", |_, _| {}).unwrap()), ["m", "dear", "basic"]);
+        assert_eq!(ids(route("m", |_, plan| plan.models = ModelAccess::Basic).unwrap()), ["m", "basic"]);
+        assert_eq!(ids(route("m", |key, _| key.models = ModelAccess::Only(vec!["m".into()])).unwrap()), ["m"]);
+    }
+
+    #[test]
+    fn refusals_say_what_is_in_the_way() {
+        let nothing = || ModelAccess::Only(Vec::new());
+        let cases = [
+            (route("unknown", |_, _| {}), ErrorKind::NotFound, "model_not_found", Some("model")),
+            (route("embedding", |_, _| {}), ErrorKind::Invalid, "model_not_supported", Some("model")),
+            (route("m", |_, plan| plan.models = nothing()), ErrorKind::Forbidden, "model_not_allowed", Some("model")),
+            (route("m", |key, _| key.models = nothing()), ErrorKind::Forbidden, "model_not_allowed", Some("model")),
+            (
+                route("m", |key, _| key.permission = Permission::ReadOnly),
+                ErrorKind::Forbidden,
+                "key_is_read_only",
+                None,
+            ),
+        ];
+        for (routed, kind, code, param) in cases {
+            let error = routed.unwrap_err();
+            assert_eq!((error.kind(), error.code(), error.param()), (kind, code, param));
+        }
+        assert!(route(&"x".repeat(100_000), |_, _| {}).unwrap_err().message().len() < 300);
+    }
 }

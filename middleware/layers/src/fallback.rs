@@ -118,7 +118,9 @@ where
                     call: routed.call.clone(),
                     offer: offer.clone(),
                     // Vendors refuse to be asked for more than the model can give.
-                    max_output_tokens: routed.max_output_tokens.map(|most| most.min(model.max_output_tokens.unwrap_or(most))),
+                    max_output_tokens: routed
+                        .max_output_tokens
+                        .map(|most| most.min(model.max_output_tokens.unwrap_or(most))),
                 };
                 match inner.call(attempt).await {
                     Ok(reply) => return Ok(reply),
@@ -139,7 +141,8 @@ where
 
 impl Settings {
     fn over<O>(&self, routed: &Routed<O>) -> bool {
-        let late = |(clock, after): &(Arc<dyn Clock>, Duration)| clock.elapsed().saturating_sub(routed.call.started) >= *after;
+        let late =
+            |(clock, after): &(Arc<dyn Clock>, Duration)| clock.elapsed().saturating_sub(routed.call.started) >= *after;
         routed.call.trail.attempts() >= self.attempts || self.deadline.as_ref().is_some_and(late)
     }
 }
@@ -165,4 +168,109 @@ fn not_offered() -> Error {
     Error::new(ErrorKind::Unavailable, "No upstream serves this model at present: use another model")
         .with_code("no_upstream")
         .with_alert()
+}
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::{Call, ChatReply, ChatRequest, ManualClock};
+    use tower_test::mock;
+
+    use super::*;
+    use crate::world;
+
+    fn routed(providers: &[&str]) -> Routed<ChatRequest> {
+        let call = Call::new(world::caller(), world::request(""), &ManualClock::default());
+        Routed::new(call, Arc::new(world::model("m", providers.iter().map(|name| world::offer(name, "1")).collect())))
+    }
+
+    /// What comes of a tour on which each offer fails in its way, and how many were asked.
+    async fn tour(
+        layer: FallbackLayer,
+        routed: Routed<ChatRequest>,
+        failures: Vec<Error>,
+    ) -> (Result<ChatReply, Error>, usize) {
+        let (vendor, mut asked) = mock::pair::<Attempt<ChatRequest>, ChatReply>();
+        let vendor = vendor.map_err(|error| *error.downcast::<Error>().expect("the mock fails with our errors"));
+        let answer = tokio::spawn(layer.layer(vendor).oneshot(routed));
+        let mut count = 0;
+        let mut failures = failures.into_iter();
+        asked.allow(100);
+        while let Some((attempt, answer)) = asked.next_request().await {
+            count += 1;
+            attempt.call.trail.attempt(&attempt.offer);
+            match failures.next() {
+                Some(error) => answer.send_error(error),
+                None => answer.send_response(world::answer()),
+            }
+        }
+        (answer.await.unwrap(), count)
+    }
+
+    fn wait(seconds: u64) -> Error {
+        Error::new(ErrorKind::RateLimited, "wait").with_failover().with_retry_after(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn the_first_reply_wins() {
+        let (answer, asked) = tour(FallbackLayer::new(), routed(&["a", "b", "c"]), vec![world::failover()]).await;
+        assert!(answer.is_ok());
+        assert_eq!(asked, 2);
+    }
+
+    #[tokio::test]
+    async fn an_error_that_no_other_upstream_mends_is_final() {
+        let (answer, asked) = tour(FallbackLayer::new(), routed(&["a", "b"]), vec![Error::invalid("n", "no")]).await;
+        assert_eq!((answer.unwrap_err().kind(), asked), (ErrorKind::Invalid, 1));
+    }
+
+    #[tokio::test]
+    async fn the_error_given_back_says_most_about_what_to_do() {
+        let invalid = || Error::invalid("n", "no").with_failover();
+        for (failures, kind, after) in [
+            (vec![wait(9), invalid(), world::failover()], ErrorKind::Invalid, None),
+            (vec![wait(9), wait(3), wait(5)], ErrorKind::RateLimited, Some(3)),
+            (vec![world::failover(), wait(9), world::transient()], ErrorKind::RateLimited, Some(9)),
+            (vec![world::failover(), world::failover(), world::transient()], ErrorKind::BadUpstream, None),
+        ] {
+            let (answer, asked) = tour(FallbackLayer::new(), routed(&["a", "b", "c"]), failures).await;
+            let error = answer.unwrap_err();
+            assert_eq!((error.kind(), error.retry_after(), asked), (kind, after.map(Duration::from_secs), 3));
+        }
+    }
+
+    #[tokio::test]
+    async fn goes_on_to_other_models_whose_answers_may_be_shorter() {
+        let mut routed = routed(&["a"]);
+        routed.max_output_tokens = Some(100);
+        let mut other = world::model("other", vec![world::offer("b", "1")]);
+        other.max_output_tokens = Some(64);
+        routed.fallbacks.push(Arc::new(other));
+        let bounds = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&bounds);
+        let fallback = FallbackLayer::new().layer(tower::service_fn(move |attempt: Attempt<ChatRequest>| {
+            seen.lock().unwrap().push((attempt.offer.provider.to_string(), attempt.max_output_tokens));
+            async { Err::<ChatReply, _>(world::failover()) }
+        }));
+        fallback.oneshot(routed).await.unwrap_err();
+        assert_eq!(*bounds.lock().unwrap(), [("a".to_owned(), Some(100)), ("b".to_owned(), Some(64))]);
+    }
+
+    #[tokio::test]
+    async fn attempts_and_time_are_bounded() {
+        let failures = || (0..9).map(|_| world::failover()).collect();
+        let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        assert_eq!(tour(FallbackLayer::new(), routed(&many), failures()).await.1, 6);
+        assert_eq!(tour(FallbackLayer::new().with_attempts(2), routed(&many), failures()).await.1, 2);
+        let clock = world::clock();
+        let layer = FallbackLayer::new().with_deadline(clock.clone(), Duration::from_secs(5));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(tour(layer, routed(&many), failures()).await.1, 1, "the first is tried in any case");
+    }
+
+    #[tokio::test]
+    async fn a_model_without_offers_is_the_operators_to_mend() {
+        let (answer, asked) = tour(FallbackLayer::new(), routed(&[]), Vec::new()).await;
+        let error = answer.unwrap_err();
+        assert_eq!((error.kind(), error.needs_operator(), asked), (ErrorKind::Unavailable, true, 0));
+    }
 }

@@ -79,7 +79,8 @@ where
         let limits = self.limits;
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let body = tokio::time::timeout(limits.timeout, limits.gather(body)).await.map_err(|_| limits.too_slow())??;
+            let body =
+                tokio::time::timeout(limits.timeout, limits.gather(body)).await.map_err(|_| limits.too_slow())??;
             inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
         })
     }
@@ -120,16 +121,100 @@ impl IntakeLayer {
 
     #[cold]
     fn too_large(self) -> Error {
-        Error::new(ErrorKind::TooLarge, format!("The request body is larger than {} bytes: send less at once", self.max_bytes))
+        Error::new(
+            ErrorKind::TooLarge,
+            format!("The request body is larger than {} bytes: send less at once", self.max_bytes),
+        )
     }
 
     #[cold]
     fn too_slow(self) -> Error {
-        Error::new(ErrorKind::SlowCaller, format!("The request body did not arrive within {} s: send it faster", self.timeout.as_secs()))
+        Error::new(
+            ErrorKind::SlowCaller,
+            format!("The request body did not arrive within {} s: send it faster", self.timeout.as_secs()),
+        )
     }
 }
 
 #[cold]
 fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Invalid, "The request body broke off: send the request again").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt as _, stream};
+    use http_body::Frame;
+    use http_body_util::{Empty, StreamBody};
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    async fn take<B>(body: B) -> Result<Bytes, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let echo =
+            service_fn(|request: Request<Bytes>| async { Ok::<_, Infallible>(Response::new(request.into_body())) });
+        IntakeLayer::new(10, Duration::from_secs(2))
+            .layer(echo)
+            .oneshot(Request::new(body))
+            .await
+            .map(Response::into_body)
+    }
+
+    fn pieces(pieces: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + Send + use<> {
+        let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).collect();
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together() {
+        assert_eq!(take(Empty::<Bytes>::new()).await.unwrap(), "");
+        assert_eq!(take(pieces(&["", "hello", ""])).await.unwrap(), "hello");
+        assert_eq!(take(pieces(&["he", "", "ll", "o"])).await.unwrap(), "hello");
+        assert_eq!(take(pieces(&["12345", "67890"])).await.unwrap(), "1234567890");
+    }
+
+    /// A body that says that it is too long.
+    struct Announced<S>(S);
+    impl<S: Body<Data = Bytes> + Unpin> Body for Announced<S> {
+        type Data = Bytes;
+        type Error = S::Error;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, S::Error>>> {
+            std::pin::Pin::new(&mut self.0).poll_frame(cx)
+        }
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(11)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused_as_soon_as_that_is_known() {
+        let unread =
+            stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, Infallible>>> { panic!("must not be read") });
+        assert_eq!(take(Announced(StreamBody::new(unread))).await.unwrap_err().kind(), ErrorKind::TooLarge);
+        let endless =
+            StreamBody::new(stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"1234")))));
+        assert_eq!(take(endless).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_slow_is_refused() {
+        let stalled =
+            stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{")))]).chain(stream::pending());
+        assert_eq!(take(StreamBody::new(stalled)).await.unwrap_err().kind(), ErrorKind::SlowCaller);
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_no_shorter_body() {
+        let broken = stream::iter([Ok(Frame::data(Bytes::from_static(b"{"))), Err(std::io::Error::other("reset"))]);
+        assert_eq!(take(StreamBody::new(broken)).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
 }

@@ -15,6 +15,12 @@ pub mod upstream;
 
 #[cfg(test)]
 #[path = "../tests/it/world.rs"]
+#[expect(
+    unreachable_pub,
+    clippy::unnecessary_wraps,
+    dead_code,
+    reason = "shared with the integration tests and the examples"
+)]
 mod world;
 
 pub use access::{Access, AccessLayer, Routed};

@@ -103,13 +103,20 @@ where
 impl RateLimitLayer {
     async fn decide(&self, caller: &Caller, per_minute: u32) -> Result<RateDecision, Error> {
         let refuse = |remaining: u32, after: Duration| {
-            let refusal = Refusal::new("key_requests_per_minute", format!("{per_minute} requests"), format!("{remaining} requests"));
-            Error::new(ErrorKind::RateLimited, "This API key sends more requests per minute than its plan allows: send fewer")
-                .with_retry_after(after)
-                .with_refusal(match self.clock.now().checked_add(after) {
-                    Ok(at) => refusal.with_reset(at),
-                    Err(_) => refusal,
-                })
+            let refusal = Refusal::new(
+                "key_requests_per_minute",
+                format!("{per_minute} requests"),
+                format!("{remaining} requests"),
+            );
+            Error::new(
+                ErrorKind::RateLimited,
+                "This API key sends more requests per minute than its plan allows: send fewer",
+            )
+            .with_retry_after(after)
+            .with_refusal(match self.clock.now().checked_add(after) {
+                Ok(at) => refusal.with_reset(at),
+                Err(_) => refusal,
+            })
         };
         // A rate of 0 is a plan that allows none, which no store can express.
         let Some(rate) = Rate::per_minute(per_minute) else { return Err(refuse(0, Duration::from_mins(1))) };
@@ -139,4 +146,73 @@ fn span(duration: Duration) -> HeaderValue {
 fn unauthenticated() -> Error {
     Error::new(ErrorKind::Internal, "Something failed here that is not your fault: try again later")
         .with_source("RateLimit found no Caller: it has to stand below Authenticate")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::world::{self, Turnstile};
+
+    async fn ask(per_minute: Option<u32>, left: u32) -> Result<Response<()>, Error> {
+        let mut plan = world::plan();
+        plan.requests_per_minute = per_minute;
+        let caller = Caller { key: Arc::new(world::key()), plan: Arc::new(plan), ip: None, user_agent: None };
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Arc::new(caller));
+        let layer = RateLimitLayer::new(Arc::new(Turnstile(AtomicU32::new(left))), world::clock());
+        layer.layer(service_fn(|_| async { Ok::<_, Error>(Response::new(())) })).oneshot(request).await
+    }
+
+    #[tokio::test]
+    async fn answers_say_where_the_caller_stands() {
+        let response = ask(Some(60), 7).await.unwrap();
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("x-ratelimit-limit-requests"), "60");
+        assert_eq!(header("x-ratelimit-remaining-requests"), "6");
+        assert_eq!(header("x-ratelimit-reset-requests"), "1s");
+        assert!(ask(None, 0).await.unwrap().headers().is_empty(), "no rate, no limit");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_limit_and_its_end() {
+        let error = ask(Some(60), 0).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1_500))));
+        let refusal = error.refusal().unwrap();
+        assert_eq!(
+            (&*refusal.limit_source, &*refusal.limit, &*refusal.remaining),
+            ("key_requests_per_minute", "60 requests", "0 requests")
+        );
+        assert_eq!(refusal.resets_at, Some(world::clock().now() + Duration::from_millis(1_500)));
+        assert_eq!(ask(Some(0), 9).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    }
+
+    #[tokio::test]
+    async fn a_rate_that_cannot_be_evaluated_refuses() {
+        #[derive(Debug)]
+        struct Away;
+        #[async_trait::async_trait]
+        impl RateStore for Away {
+            async fn take(&self, _: &str, _: Rate) -> Result<RateDecision, Error> {
+                Err(Error::new(ErrorKind::Unavailable, "away"))
+            }
+        }
+        let layer = RateLimitLayer::new(Arc::new(Away), world::clock());
+        let mut plan = world::plan();
+        plan.requests_per_minute = Some(1);
+        let caller = Caller { key: Arc::new(world::key()), plan: Arc::new(plan), ip: None, user_agent: None };
+        assert_eq!(layer.decide(&caller, 1).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn durations_are_written_as_sdks_read_them() {
+        for (ms, text) in
+            [(0, "0ms"), (12, "12ms"), (1_000, "1s"), (59_999, "59s"), (360_000, "6m0s"), (3_661_000, "1h1m1s")]
+        {
+            assert_eq!(span(Duration::from_millis(ms)), text);
+        }
+    }
 }

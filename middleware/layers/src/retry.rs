@@ -199,3 +199,90 @@ impl Budget for Allowance {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| saved.checked_sub(100)).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::{ChatReply, ErrorKind};
+    use tower::retry::RetryLayer;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::world;
+
+    /// How often a vendor is asked that always fails in this way, and how long it took.
+    async fn asked(policy: RetryPolicy, error: fn() -> Error) -> (u64, Duration) {
+        let count = Arc::new(AtomicU64::new(0));
+        let vendor = service_fn({
+            let count = Arc::clone(&count);
+            move |_: Attempt<aihub_core::ChatRequest>| {
+                count.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Err::<ChatReply, _>(error()))
+            }
+        });
+        let started = tokio::time::Instant::now();
+        RetryLayer::new(policy).layer(vendor).oneshot(world::attempt()).await.unwrap_err();
+        (count.load(Ordering::SeqCst), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_pass_is_retried_and_not_for_ever() {
+        assert_eq!(asked(RetryPolicy::new(), world::transient).await.0, 3);
+        assert_eq!(asked(RetryPolicy::new().with_retries(0), world::transient).await.0, 1);
+        assert_eq!(asked(RetryPolicy::new(), world::failover).await, (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_and_are_spread_by_chance() {
+        let policy = |seed| {
+            RetryPolicy::new()
+                .with_seed(seed)
+                .with_backoff(Duration::from_secs(1), Duration::from_secs(8))
+                .with_retries(3)
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let (_, waited) = asked(policy(seed), world::transient).await;
+            assert!((3_500..=7_010).contains(&waited.as_millis()), "{waited:?}");
+            seen.insert(waited);
+        }
+        assert!(seen.len() > 10, "{seen:?}");
+        assert_eq!(asked(policy(7), world::transient).await, asked(policy(7), world::transient).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_asked_for_is_kept_or_not_retried_at_all() {
+        let (count, waited) =
+            asked(RetryPolicy::new(), || world::transient().with_retry_after(Duration::from_secs(2))).await;
+        assert!(count == 3 && waited >= Duration::from_secs(4));
+        let (count, _) =
+            asked(RetryPolicy::new(), || world::transient().with_retry_after(Duration::from_secs(3))).await;
+        assert_eq!(count, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_die_out_when_nothing_succeeds() {
+        let policy = RetryPolicy::new().with_budget(Arc::new(Allowance::new(10, 5)));
+        let mut total = 0;
+        for _ in 0..100 {
+            total += asked(policy.clone(), world::transient).await.0;
+        }
+        assert_eq!(total, 105);
+    }
+
+    #[test]
+    fn ten_successes_earn_a_retry_and_no_more_than_the_burst_is_saved() {
+        let allowance = Allowance::new(10, 2);
+        assert!(allowance.withdraw() && allowance.withdraw() && !allowance.withdraw());
+        (0..9).for_each(|_| allowance.deposit());
+        assert!(!allowance.withdraw());
+        allowance.deposit();
+        assert!(allowance.withdraw());
+        (0..1_000).for_each(|_| allowance.deposit());
+        assert!(allowance.withdraw() && allowance.withdraw() && !allowance.withdraw());
+    }
+
+    #[test]
+    fn the_kind_of_an_error_alone_is_no_reason() {
+        assert!(RetryPolicy::new().wait(&Error::new(ErrorKind::BadUpstream, "no")).is_none());
+    }
+}

@@ -90,3 +90,42 @@ fn too_slow() -> Error {
     Error::new(ErrorKind::UpstreamTimeout, "The upstream did not begin to answer in time: try again, or another model")
         .with_failover()
 }
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::{ChatReply, ChatRequest};
+    use futures_util::StreamExt as _;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::world;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_attempt_has_cost_its_prompt_and_the_caller_nothing() {
+        let attempt = world::attempt();
+        let trail = Arc::clone(&attempt.call.trail);
+        let prompt = attempt.call.operation.demand().prompt_tokens;
+        let hangs = service_fn(|attempt: Attempt<ChatRequest>| async move {
+            attempt.call.trail.attempt(&attempt.offer);
+            std::future::pending::<Result<ChatReply, Error>>().await
+        });
+        let started = tokio::time::Instant::now();
+        let error = TimeoutLayer::new(Duration::from_secs(3)).layer(hangs).oneshot(attempt).await.unwrap_err();
+        assert_eq!(started.elapsed().as_secs(), 3);
+        assert!(error.spent().is_none() && error.may_fail_over() && !error.is_transient());
+        assert_eq!((trail.in_flight(), trail.discarded()), (false, Usage::estimate(prompt, 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_begun_may_take_as_long_as_it_takes() {
+        let slow = service_fn(|_: Attempt<ChatRequest>| async {
+            let later = futures_util::stream::once(async {
+                tokio::time::sleep(Duration::from_mins(5)).await;
+                world::finish()
+            });
+            Ok::<_, Error>(ChatReply::from_events(1, futures_util::stream::iter([world::piece()]).chain(later)))
+        });
+        let reply = TimeoutLayer::new(Duration::from_secs(3)).layer(slow).oneshot(world::attempt()).await.unwrap();
+        world::read(reply).await.unwrap();
+    }
+}

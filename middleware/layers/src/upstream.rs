@@ -83,7 +83,9 @@ impl<O: Operation> Service<Attempt<O>> for Upstream {
     fn call(&mut self, attempt: Attempt<O>) -> Self::Future {
         let provider = match self.providers.get(&attempt.offer.provider) {
             Some(provider) if serves(provider.capabilities(), O::KIND) => Arc::clone(provider),
-            found => return Box::pin(std::future::ready(Err(misrouted(&attempt.offer.provider, O::KIND, found.is_some())))),
+            found => {
+                return Box::pin(std::future::ready(Err(misrouted(&attempt.offer.provider, O::KIND, found.is_some()))));
+            }
         };
         let trail = Arc::clone(&attempt.call.trail);
         let offer = attempt.offer.clone();
@@ -127,4 +129,67 @@ fn misrouted(provider: &str, kind: ModelKind, wired: bool) -> Error {
         .with_failover()
         .with_alert()
         .with_source(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::{Call, EmbedRequest, ManualClock};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::world::{self, Scripted, Step};
+
+    #[derive(Debug)]
+    struct ChatOnly;
+    #[async_trait::async_trait]
+    impl Provider for ChatOnly {
+        fn name(&self) -> &'static str {
+            "first"
+        }
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::CHAT
+        }
+        async fn chat(&self, _: Attempt<aihub_core::ChatRequest>) -> Result<aihub_core::ChatReply, Error> {
+            Ok(world::answer())
+        }
+    }
+
+    fn upstream(script: impl IntoIterator<Item = Step>) -> Upstream {
+        Upstream::new(Providers::from_iter([Scripted::new("first", script) as Arc<dyn Provider>]))
+    }
+
+    #[tokio::test]
+    async fn an_attempt_leaves_its_mark_and_the_reply_its_offer() {
+        let attempt = world::attempt();
+        let trail = Arc::clone(&attempt.call.trail);
+        let future = upstream([]).oneshot(attempt);
+        assert_eq!(trail.attempts(), 0, "nothing is sent before the first poll");
+        let reply = future.await.unwrap();
+        assert_eq!((trail.attempts(), trail.in_flight()), (1, true));
+        assert_eq!(reply.served().offer, trail.offer());
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_what_it_cost() {
+        let attempt = world::attempt();
+        let trail = Arc::clone(&attempt.call.trail);
+        upstream([Step::Fail(world::failover().with_spent(world::usage()))]).oneshot(attempt).await.unwrap_err();
+        assert_eq!((trail.in_flight(), trail.discarded()), (false, world::usage()));
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_leads_nowhere_is_the_operators_to_mend() {
+        let mut attempt = world::attempt();
+        attempt.offer.provider = "unwired".into();
+        let error = upstream([]).oneshot(attempt.clone()).await.unwrap_err();
+        assert!(error.may_fail_over() && error.needs_operator());
+        assert_eq!(attempt.call.trail.attempts(), 0);
+
+        let operation = EmbedRequest::parse(r#"{"model":"e","input":"hello"}"#.into()).unwrap();
+        let call = Call::new(world::caller(), operation, &ManualClock::default());
+        let embedding = Attempt { call, offer: world::offer("first", "1"), max_output_tokens: None };
+        let providers = Providers::from_iter([Arc::new(ChatOnly) as Arc<dyn Provider>]);
+        assert_eq!(providers.names(), ["first"]);
+        assert_eq!(Upstream::new(providers).oneshot(embedding).await.unwrap_err().code(), "no_upstream");
+    }
 }

@@ -45,7 +45,8 @@ impl FromStr for Network {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::invalid("network", format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"));
+        let wrong =
+            || Error::invalid("network", format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"));
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let whole = Self::from(address.parse::<IpAddr>().map_err(|_| wrong())?);
         let bits = bits.map_or(Ok(whole.bits), |bits| bits.parse().map_err(|_| wrong()))?;

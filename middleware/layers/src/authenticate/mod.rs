@@ -141,7 +141,9 @@ impl<Keys: ?Sized> Settings<Keys> {
         let plan = Arc::clone(self.plans.get(&key.plan).ok_or_else(|| no_plan(&key.plan))?);
         let peer = request.extensions().get::<Peer>().copied();
         let ip = peer.map(|peer| address::caller(peer, request.headers(), &self.trusted));
-        if !key.allowed_ips.is_empty() && !ip.is_some_and(|ip| key.allowed_ips.iter().any(|allowed| allowed.to_canonical() == ip)) {
+        if !key.allowed_ips.is_empty()
+            && !ip.is_some_and(|ip| key.allowed_ips.iter().any(|allowed| allowed.to_canonical() == ip))
+        {
             return Err(elsewhere());
         }
         let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());

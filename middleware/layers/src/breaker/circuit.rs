@@ -20,7 +20,9 @@ pub(super) enum Admission {
     Pass,
     /// The one call that finds out whether the upstream is well again.
     Probe,
-    Refused { retry_after: Duration },
+    Refused {
+        retry_after: Duration,
+    },
 }
 
 /// Closed: counts over a sliding window. Open: refuses until an instant. After it, half open: one

@@ -118,7 +118,8 @@ where
             Admission::Probe => true,
             Admission::Refused { retry_after } => return Box::pin(async move { Err(open(retry_after)) }),
         };
-        let mut passage = Passage { circuit, clock: Arc::clone(&self.layer.clock), settings: self.layer.settings, probe };
+        let mut passage =
+            Passage { circuit, clock: Arc::clone(&self.layer.clock), settings: self.layer.settings, probe };
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             match answer.await {

@@ -162,8 +162,11 @@ where
 /// Full, or closed by [`MeterHandle::drain`]: either way nothing would be recorded.
 #[cold]
 fn no_place() -> Error {
-    Error::new(ErrorKind::Unavailable, "Usage cannot be recorded at present, so that no call is taken: try again shortly")
-        .with_code("metering_unavailable")
-        .with_retry_after(Duration::from_secs(1))
-        .with_alert()
+    Error::new(
+        ErrorKind::Unavailable,
+        "Usage cannot be recorded at present, so that no call is taken: try again shortly",
+    )
+    .with_code("metering_unavailable")
+    .with_retry_after(Duration::from_secs(1))
+    .with_alert()
 }

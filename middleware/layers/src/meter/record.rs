@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::{
-    Call, CallId, Caller, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail, Usage, UsageRecord,
+    Call, CallId, Caller, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail, Usage,
+    UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
 
@@ -99,7 +100,8 @@ impl Record {
 
     fn write(&mut self, offer: Option<Offer>, usage: Usage, rest: impl FnOnce(&mut UsageRecord)) {
         let Some(place) = self.place.take() else { return };
-        let mut record = UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
+        let mut record =
+            UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
         record.stream = self.stream;
         record.cost = offer.as_ref().and_then(|offer| offer.prices.cost(&usage));
         record.provider = offer.map(|offer| offer.provider);

@@ -8,7 +8,9 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use super::MeterLayer;
 use crate::world::{self, Books};
 
-fn refused(error: Error) -> impl tower::Service<Call<ChatRequest>, Response = ChatReply, Error = Error, Future: Send> + Clone {
+fn refused(
+    error: Error,
+) -> impl tower::Service<Call<ChatRequest>, Response = ChatReply, Error = Error, Future: Send> + Clone {
     let error = Arc::new(std::sync::Mutex::new(Some(error)));
     service_fn(move |_| std::future::ready(Err(error.lock().unwrap().take().unwrap())))
 }

@@ -60,7 +60,11 @@ impl Estimate {
     ///
     /// `PaymentRequired` when the hold does not even pay for the prompt and one token per choice.
     pub(super) fn bound<O>(&self, routed: &Routed<O>, held: Amounts) -> Result<Option<u64>, Error> {
-        let paid = if self.whole(held) { self.reachable } else { self.paid_by(routed, held).ok_or_else(|| too_little(held, self.most))? };
+        let paid = if self.whole(held) {
+            self.reachable
+        } else {
+            self.paid_by(routed, held).ok_or_else(|| too_little(held, self.most))?
+        };
         Ok((!self.named || paid < self.per_choice).then_some(paid))
     }
 

@@ -60,7 +60,12 @@ impl Open {
 }
 
 impl Hold {
-    pub(super) fn new(policy: Arc<dyn QuotaPolicy>, reservation: Reservation, trail: Arc<Trail>, prompt_tokens: u64) -> Self {
+    pub(super) fn new(
+        policy: Arc<dyn QuotaPolicy>,
+        reservation: Reservation,
+        trail: Arc<Trail>,
+        prompt_tokens: u64,
+    ) -> Self {
         Self { open: Some(Open { policy, reservation }), trail, prompt_tokens, verdict: None }
     }
 

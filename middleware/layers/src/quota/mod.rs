@@ -107,8 +107,13 @@ where
         Box::pin(async move {
             let estimate = Estimate::of(&routed);
             let call = &routed.call;
-            let ask =
-                Ask::new(call.id, Arc::clone(&call.caller), Arc::clone(&routed.model.id), call.received_at, estimate.most);
+            let ask = Ask::new(
+                call.id,
+                Arc::clone(&call.caller),
+                Arc::clone(&routed.model.id),
+                call.received_at,
+                estimate.most,
+            );
             let reservation = policy.reserve(&ask).await?;
             // No await between the grant and its guard: there is no point at which a drop forgets it.
             let hold = Hold::new(policy, reservation, Arc::clone(&call.trail), estimate.prompt_tokens);

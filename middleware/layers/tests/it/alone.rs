@@ -22,7 +22,10 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::world::{self, Books, Keys, Purse, Scripted, Turnstile};
 
 fn routed() -> Routed<ChatRequest> {
-    Routed::new(world::call(), Arc::new(world::model("m", vec![world::offer("first", "1"), world::offer("second", "2")])))
+    Routed::new(
+        world::call(),
+        Arc::new(world::model("m", vec![world::offer("first", "1"), world::offer("second", "2")])),
+    )
 }
 
 #[tokio::test]
@@ -60,7 +63,8 @@ async fn shed() {
 #[tokio::test]
 async fn quota() {
     let purse = Arc::new(Purse::of(1_000));
-    let service = QuotaLayer::new(purse.clone()).layer(service_fn(|_: Routed<ChatRequest>| async { Ok(world::answer()) }));
+    let service =
+        QuotaLayer::new(purse.clone()).layer(service_fn(|_: Routed<ChatRequest>| async { Ok(world::answer()) }));
     world::read(service.oneshot(routed()).await.unwrap()).await.unwrap();
     assert_eq!((purse.open(), purse.used()), (0, 12));
 }
@@ -86,11 +90,10 @@ async fn breaker() {
 async fn retry() {
     let vendor = Scripted::new("first", [world::Step::Fail(world::transient()), world::Step::Fail(world::transient())]);
     let provider: Arc<dyn Provider> = vendor.clone();
-    let service = RetryLayer::new(RetryPolicy::new())
-        .layer(service_fn(move |attempt| {
-            let provider = provider.clone();
-            async move { provider.chat(attempt).await }
-        }));
+    let service = RetryLayer::new(RetryPolicy::new()).layer(service_fn(move |attempt| {
+        let provider = provider.clone();
+        async move { provider.chat(attempt).await }
+    }));
     service.oneshot(world::attempt()).await.unwrap();
     assert_eq!(vendor.asked(), 3);
 }
@@ -127,11 +130,13 @@ async fn authenticate() {
     let keys = Keys(Ok(Some((pepper.hash(&plain), Arc::new(world::key())))));
     let plans = Arc::new(Plans::from_iter([world::plan()]));
     let clock: Arc<dyn Clock> = world::clock();
-    let service = AuthenticateLayer::new(Arc::new(keys), pepper, plans, clock).layer(service_fn(|request: Request<()>| async move {
-        let caller = request.extensions().get::<Arc<Caller>>().unwrap();
-        assert_eq!(caller.ip, Some([10, 0, 0, 1].into()));
-        Ok::<_, Infallible>(Response::new(()))
-    }));
+    let service = AuthenticateLayer::new(Arc::new(keys), pepper, plans, clock).layer(service_fn(
+        |request: Request<()>| async move {
+            let caller = request.extensions().get::<Arc<Caller>>().unwrap();
+            assert_eq!(caller.ip, Some([10, 0, 0, 1].into()));
+            Ok::<_, Infallible>(Response::new(()))
+        },
+    ));
     let mut request = Request::new(());
     request.extensions_mut().insert(Peer(SocketAddr::from(([10, 0, 0, 1], 80))));
     request.headers_mut().insert("authorization", format!("Bearer {}", plain.reveal()).parse().unwrap());

@@ -88,7 +88,8 @@ async fn a_whole_answer() {
 async fn a_stream() {
     let stream = || Step::Stream(vec![world::piece(), world::piece(), world::finish()]);
     let records = leave_everywhere("stream", || slow(vec![stream()], vec![])).await;
-    let midway = records.iter().filter(|record| record.first_event_us.is_some() && record.outcome == Outcome::ClientGone);
+    let midway =
+        records.iter().filter(|record| record.first_event_us.is_some() && record.outcome == Outcome::ClientGone);
     assert!(midway.clone().count() >= 3);
     for record in midway {
         assert!(record.usage.estimated && record.usage.prompt_tokens() > 0 && record.usage.output > 0, "{record:?}");

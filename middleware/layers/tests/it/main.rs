@@ -8,5 +8,5 @@ mod order;
 mod overspend;
 mod stack;
 mod stream;
-#[expect(unreachable_pub, reason = "the examples in the docs include this file, too")]
+#[expect(unreachable_pub, clippy::unnecessary_wraps, reason = "the examples in the docs include this file, too")]
 mod world;

@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::{
-    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, Error, ErrorKind, Outcome, Pepper, PlainKey, Plans, Provider,
+    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, Error, ErrorKind, Outcome, Pepper, PlainKey,
+    Plans, Provider,
 };
 use aihub_layers::{
-    AuthenticateLayer, BreakerLayer, IntakeLayer, Providers, QuotaLayer, RateLimitLayer, RequestId, RescueLayer, RetryPolicy,
-    Routed, ShedLayer, TimeoutLayer, Upstream, failure,
+    AuthenticateLayer, BreakerLayer, IntakeLayer, Providers, QuotaLayer, RateLimitLayer, RequestId, RescueLayer,
+    RetryPolicy, Routed, ShedLayer, TimeoutLayer, Upstream, failure,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,7 +30,12 @@ fn known_key() -> (PlainKey, AuthenticateLayer<Keys>) {
     let keys = Keys(Ok(Some((pepper.hash(&key), Arc::new(world::key())))));
     let mut plan = world::plan();
     plan.requests_per_minute = Some(60);
-    let layer = AuthenticateLayer::new(Arc::new(keys), pepper, Arc::new(Plans::from_iter([plan])), world::clock() as Arc<dyn Clock>);
+    let layer = AuthenticateLayer::new(
+        Arc::new(keys),
+        pepper,
+        Arc::new(Plans::from_iter([plan])),
+        world::clock() as Arc<dyn Clock>,
+    );
     (key, layer)
 }
 
@@ -191,7 +197,10 @@ impl http_body::Body for Watched {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         self.0.store(true, Ordering::SeqCst);
         Poll::Ready(None)
     }

@@ -53,7 +53,10 @@ async fn concurrent_calls_never_pass_the_limit() {
     let records = world.books.records();
     assert_eq!(records.len(), CALLS);
     assert_eq!(records.iter().filter(|record| record.outcome == Outcome::Completed).count(), served);
-    assert_eq!(records.iter().filter(|record| (record.outcome, record.status) == (Outcome::Refused, 402)).count(), CALLS - served);
+    assert_eq!(
+        records.iter().filter(|record| (record.outcome, record.status) == (Outcome::Refused, 402)).count(),
+        CALLS - served
+    );
     let asked = usize::try_from(world.first.asked()).unwrap();
     assert_eq!(asked, served, "what is refused is not sent");
 }
@@ -81,10 +84,10 @@ async fn the_vendor_is_asked_for_no_more_than_is_held() {
         world::request("").demand().prompt_tokens
     };
     for (fields, bound) in [
-        ("", Some(50 - prompt)),                  // the plan's 100 do not fit
-        (r#","max_tokens":1"#, None),             // the caller's own limit is held in full: its bytes pass
+        ("", Some(50 - prompt)),                    // the plan's 100 do not fit
+        (r#","max_tokens":1"#, None),               // the caller's own limit is held in full: its bytes pass
         (r#","max_tokens":90"#, Some(50 - prompt)), // less is held than it named
-        (r#","n":2"#, Some((50 - prompt) / 2)),   // for one choice
+        (r#","n":2"#, Some((50 - prompt) / 2)),     // for one choice
     ] {
         let call = world.call_of(world::request(fields));
         world::read(stack.clone().oneshot(call).await.unwrap()).await.unwrap();

@@ -8,9 +8,9 @@ use aihub_layers::{
     AccessLayer, BreakerLayer, FallbackLayer, MeterHandle, MeterLayer, Providers, QuotaLayer, RetryPolicy, ShedLayer,
     TimeoutLayer, Upstream,
 };
+use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
-use tower::ServiceBuilder;
 
 use crate::world::{self, Books, Purse, Scripted};
 

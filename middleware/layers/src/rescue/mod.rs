@@ -19,6 +19,9 @@
 //! Authenticate around Rescue: a missing key then ends the connection as an unhandled error
 //! instead of answering 401.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
