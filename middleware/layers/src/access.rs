@@ -1,5 +1,24 @@
 //! [`Access`]: may this caller use this model? Turns a [`Call`] into a [`Routed`] call.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use aihub_core::{ChatRequest, Error};
+//! use aihub_layers::{AccessLayer, Routed};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let (catalogue, call) = (world::catalogue(), world::call());
+//! let vendor = service_fn(|routed: Routed<ChatRequest>| async move {
+//!     println!("{} has {} offers", routed.model.id, routed.offers().count());
+//!     Ok::<_, Error>(world::answer())
+//! });
+//! let service = AccessLayer::new(catalogue).layer(vendor);
+//! service.oneshot(call).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below Meter, so that refusals are recorded, too; above everything that needs to know the model:
@@ -8,8 +27,8 @@
 //!
 //! # A wrong order
 //!
-//! Access above Meter compiles when Meter is written for another stack, and loses every refused
-//! call: a customer who asks why his calls fail finds nothing in his usage.
+//! Access around Meter does not compile: what it hands on is no [`Call`] any more. It would lose
+//! every refused call, and a customer who asks why his calls fail would find nothing in his usage.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

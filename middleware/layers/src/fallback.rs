@@ -5,6 +5,26 @@
 //! may help ([`Error::may_fail_over`]) and, by the contract of a reply, only before the first event:
 //! an answer that broke off is never continued by another model.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use aihub_core::{Attempt, ChatRequest};
+//! use aihub_layers::{FallbackLayer, Routed};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let model = world::model("m", vec![world::offer("first", "1"), world::offer("second", "2")]);
+//! # let routed = Routed::new(world::call(), std::sync::Arc::new(model));
+//! let vendors = service_fn(|attempt: Attempt<ChatRequest>| async move {
+//!     // The first vendor has an error from which one may fail over.
+//!     if &*attempt.offer.provider == "first" { Err(world::failover()) } else { Ok(world::answer()) }
+//! });
+//! let service = FallbackLayer::new().with_attempts(3).layer(vendors);
+//! service.oneshot(routed).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below Quota, whose one hold covers whichever offer is taken; above Breaker, Retry, Timeout and
@@ -12,9 +32,8 @@
 //!
 //! # A wrong order
 //!
-//! Retry around Fallback, instead of below it, repeats the whole tour: three tries over three offers
-//! are nine requests to vendors, against whom the breaker counts faults that the first tour already
-//! reported.
+//! Retry around Fallback does not compile with [`RetryPolicy`](crate::RetryPolicy). With another policy
+//! it repeats the whole tour: three tries over three offers are nine requests to vendors.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

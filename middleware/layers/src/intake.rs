@@ -4,6 +4,27 @@
 //! that comes in several is copied, once. One that says beforehand that it is too large is refused
 //! before anything is read.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::time::Duration;
+//!
+//! use aihub_core::{Error, ErrorKind};
+//! use aihub_layers::IntakeLayer;
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! let echo = service_fn(|request: Request<Bytes>| async { Ok::<_, Error>(Response::new(request.into_body())) });
+//! let service = IntakeLayer::new(1_000, Duration::from_secs(10)).layer(echo);
+//! let large = Request::new(Full::new(Bytes::from(vec![0; 1_001])));
+//! assert_eq!(service.oneshot(large).await.unwrap_err().kind(), ErrorKind::TooLarge);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below [`Authenticate`](crate::Authenticate) and [`RateLimit`](crate::RateLimit), so that nobody's

@@ -5,6 +5,32 @@
 //! long until the full rate is free again, such as `1s` or `6m0s`). A plan without a rate limits
 //! nothing and says nothing. When the rate cannot be evaluated, the request is refused.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::sync::Arc;
+//!
+//! use aihub_core::Error;
+//! use aihub_layers::RateLimitLayer;
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let (store, clock) = (Arc::new(world::Turnstile(9.into())), world::clock());
+//! # let mut caller = aihub_core::Caller::clone(&world::caller());
+//! # let mut plan = world::plan();
+//! # plan.requests_per_minute = Some(60);
+//! # caller.plan = Arc::new(plan);
+//! # let caller = Arc::new(caller);
+//! let handler = service_fn(|_: Request<()>| async { Ok::<_, Error>(Response::new(())) });
+//! let service = RateLimitLayer::new(store, clock).layer(handler);
+//! let request = Request::builder().extension(caller).body(()).unwrap();
+//! let response = service.oneshot(request).await?;
+//! assert_eq!(response.headers()["x-ratelimit-limit-requests"], "60");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below [`Authenticate`](crate::Authenticate), whose [`Caller`] it counts by; above everything that

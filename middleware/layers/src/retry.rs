@@ -8,6 +8,26 @@
 //! every request gets three times the load just when it cannot bear any; with the budget the retries
 //! are a share of what succeeds, and die out when nothing does.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use aihub_core::{Attempt, ChatRequest};
+//! use aihub_layers::RetryPolicy;
+//! use tower::retry::RetryLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+//! let vendor = service_fn(move |_: Attempt<ChatRequest>| {
+//!     let hiccup = first.swap(false, std::sync::atomic::Ordering::SeqCst);
+//!     async move { if hiccup { Err(world::transient()) } else { Ok(world::answer()) } }
+//! });
+//! let service = RetryLayer::new(RetryPolicy::new().with_retries(1)).layer(vendor);
+//! service.oneshot(world::attempt()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! As [`tower::retry::RetryLayer`] below Breaker, which then counts a call that a retry saved as no
@@ -15,9 +35,9 @@
 //!
 //! # A wrong order
 //!
-//! Breaker below Retry opens in the middle of a series, and the retries that follow are refused by it:
-//! the vendor is spared, but the wait was in vain. Retry around Quota, further out, runs its second
-//! attempt on a hold that the first one has released.
+//! Retry around Breaker compiles: the breaker opens in the middle of a series, and the retries that
+//! follow wait only to be refused. Retry around Quota does not compile: its second attempt would run on a
+//! hold that the first one has released.
 
 use std::fmt;
 use std::sync::Arc;

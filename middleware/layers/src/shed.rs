@@ -4,6 +4,25 @@
 //! and the memory they take. Nothing waits here: a queue in front of a server that has more to do than
 //! it can serves everybody late instead of most in time.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use aihub_core::{Call, ChatRequest, Error};
+//! use aihub_layers::ShedLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! let vendor = service_fn(|_: Call<ChatRequest>| async { Ok::<_, Error>(world::answer()) });
+//! let service = ShedLayer::new(1).layer(vendor);
+//! let reply = service.clone().oneshot(world::call()).await?;
+//! let error = service.clone().oneshot(world::call()).await.unwrap_err();
+//! assert_eq!(error.code(), "overloaded");
+//! drop(reply);
+//! service.oneshot(world::call()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below Meter and Access, so that a refusal is recorded and only calls that may run are counted;

@@ -6,6 +6,24 @@
 //! An attempt that is cut may have cost money that nobody will report. Its prompt is counted among
 //! what the call discarded, as an estimate, and not among what the caller used: it got nothing.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::time::Duration;
+//!
+//! use aihub_core::{Attempt, ChatReply, ChatRequest, Error, ErrorKind};
+//! use aihub_layers::TimeoutLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! let hangs = service_fn(|_: Attempt<ChatRequest>| std::future::pending::<Result<ChatReply, Error>>());
+//! let service = TimeoutLayer::new(Duration::from_secs(60)).layer(hangs);
+//! let error = service.oneshot(world::attempt()).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::UpstreamTimeout);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below Retry and Fallback, directly above [`Upstream`](crate::Upstream), so that each attempt has
@@ -13,8 +31,8 @@
 //!
 //! # A wrong order
 //!
-//! Timeout around Fallback gives all offers together the time of one: a first vendor that hangs uses
-//! it up, and the others are never asked.
+//! Timeout around Retry compiles, and gives all attempts together the time of one: the waits between
+//! them use it up.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -1,28 +1,36 @@
 //! [`Upstream`]: the leaf of the stack, which hands an attempt to the provider that its offer names.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::sync::Arc;
+//!
+//! use aihub_core::{Provider, Reply};
+//! use aihub_layers::{Providers, Upstream};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let vendor: Arc<dyn Provider> = world::Scripted::new("first", []);
+//! # let attempt = world::attempt();
+//! let upstream = Upstream::new(Providers::from_iter([vendor]));
+//! let reply = upstream.oneshot(attempt).await?;
+//! assert_eq!(&*reply.served().offer.as_ref().unwrap().provider, "first");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Innermost: everything else wraps it. It marks the call's [`Trail`](aihub_core::Trail) before the
 //! vendor is asked, and that mark is how every layer above knows whether a call that ended without
 //! a reply may have cost money.
 //!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use aihub_core::{Attempt, ChatReply, ChatRequest, Error, Provider};
-//! use aihub_layers::{Providers, Upstream};
-//! use tower::Service;
-//!
-//! fn leaf(vendor: Arc<dyn Provider>) -> impl Service<Attempt<ChatRequest>, Response = ChatReply, Error = Error> {
-//!     Upstream::new(Providers::from_iter([vendor]))
-//! }
-//! ```
 //!
 //! # A wrong order
 //!
-//! A cache *below* Fallback, around this leaf, answers without the mark: the call looks as if nothing
-//! had been sent, which is right for a hit, but the offer of the reply is not set either, so that
-//! the record has no price. Answer from a cache above Quota, where no offer has been chosen yet.
+//! A cache around this leaf, below Fallback, answers without the mark and without an offer on the
+//! reply, so that its record has no price. Answer from a cache above Quota, where nothing has been
+//! held or chosen yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;

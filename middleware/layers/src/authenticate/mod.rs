@@ -4,6 +4,33 @@
 //! SDKs); the former wins where both are there. It is checked at every request, also when the store
 //! has it cached: revoked and expired keys differ from unknown ones in the answer.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::sync::Arc;
+//!
+//! use aihub_core::{Caller, Error, Pepper, PlainKey, Plans};
+//! use aihub_layers::AuthenticateLayer;
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let (key, pepper, clock) = (PlainKey::generate("test"), Pepper::random(), world::clock());
+//! # let keys = Arc::new(world::Keys(Ok(Some((pepper.hash(&key), Arc::new(world::key()))))));
+//! # let plans = Arc::new(Plans::from_iter([world::plan()]));
+//! let greets = service_fn(|request: Request<()>| async move {
+//!     let caller = request.extensions().get::<Arc<Caller>>().expect("set by Authenticate");
+//!     Ok::<_, Error>(Response::new(format!("You are on the plan {}", caller.plan.name)))
+//! });
+//! let service = AuthenticateLayer::new(keys, pepper, plans, clock)
+//!     .with_trusted_proxies(vec!["10.0.0.0/8".parse()?])
+//!     .layer(greets);
+//! let request = Request::builder().header("authorization", format!("Bearer {}", key.reveal())).body(()).unwrap();
+//! assert_eq!(service.oneshot(request).await?.body(), "You are on the plan free");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where the caller is
 //!
 //! The address is that of the connection, which the server puts in the extensions as [`Peer`].

@@ -7,6 +7,29 @@
 //! Only faults of the vendor count: errors from which one may fail over, timeouts, streams that break
 //! off. A request that the vendor refuses as the caller's fault proves that the vendor is well.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::time::Duration;
+//!
+//! use aihub_core::{Attempt, ChatReply, ChatRequest};
+//! use aihub_layers::BreakerLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let clock = world::clock();
+//! let vendor = service_fn(|_: Attempt<ChatRequest>| async { Err::<ChatReply, _>(world::failover()) });
+//! let service = BreakerLayer::new(clock).with_rest(Duration::from_secs(30)).layer(vendor);
+//! for _ in 0..5 {
+//!     service.clone().oneshot(world::attempt()).await.unwrap_err();
+//! }
+//! let error = service.oneshot(world::attempt()).await.unwrap_err();
+//! assert_eq!(error.code(), "upstream_unavailable");
+//! assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Below Fallback, which goes on to the next offer at once; above Retry, so that a fault that a retry
@@ -14,8 +37,8 @@
 //!
 //! # A wrong order
 //!
-//! Breaker around Fallback counts a call as good when any offer served it, and learns nothing of the
-//! one that fails every time.
+//! Retry around Breaker compiles: the breaker opens in the middle of a series, the retries that follow
+//! are refused by it, and each of them waited in vain.
 
 mod circuit;
 #[cfg(test)]

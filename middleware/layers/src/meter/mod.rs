@@ -5,10 +5,32 @@
 //! the sink does not keep up, new calls are refused with 503 `metering_unavailable`: a call that
 //! cannot be recorded is not made.
 //!
-//! Records gather into batches of up to [`MeterLayer::with_batch`] that a task delivers to the
+//! Records gather into batches of up to [`MeterBuilder::with_batch`] that a task delivers to the
 //! [`BillingSink`]. A sink that fails is asked again for as long as it takes, with the same batch:
 //! nothing is ever dropped. At shutdown, [`MeterHandle::drain`] flushes and hands back what could not
 //! be delivered.
+//!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::time::Duration;
+//!
+//! use aihub_core::{Call, ChatRequest, Error, Outcome};
+//! use aihub_layers::MeterLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let (sink, clock) = (std::sync::Arc::new(world::Books::default()), world::clock());
+//! # let call = world::call();
+//! let vendor = service_fn(|_: Call<ChatRequest>| async { Ok::<_, Error>(world::answer()) });
+//! let (meter, handle) = MeterLayer::start(sink.clone(), clock);
+//! let reply = meter.layer(vendor).oneshot(call).await?;
+//! reply.collect().await?;
+//! handle.drain(Duration::from_secs(5)).await.expect("the sink takes everything");
+//! assert_eq!(sink.records()[0].outcome, Outcome::Completed);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Where it stands
 //!
@@ -16,8 +38,8 @@
 //!
 //! # A wrong order
 //!
-//! Meter below Quota sees neither the calls that Quota refuses nor, when the caller leaves while the
-//! hold is being made, the call at all.
+//! Meter below Quota does not compile: a hold is made for a routed call. It would see neither the calls
+//! that Quota refuses nor, when the caller leaves while the hold is being made, the call at all.
 
 mod batch;
 mod record;

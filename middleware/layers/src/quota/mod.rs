@@ -1,5 +1,27 @@
 //! [`Quota`]: holds the most that a call can cost before it is sent, settles what it did cost.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use std::sync::Arc;
+//!
+//! use aihub_core::{ChatRequest, Error};
+//! use aihub_layers::{QuotaLayer, Routed};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let policy = Arc::new(world::Purse::of(1_000));
+//! # let routed = Routed::new(world::call(), Arc::new(world::model("m", vec![world::offer("first", "1")])));
+//! let vendor = service_fn(|_: Routed<ChatRequest>| async { Ok::<_, Error>(world::answer()) });
+//! let service = QuotaLayer::new(policy.clone()).layer(vendor);
+//! let reply = service.oneshot(routed).await?;
+//! assert_eq!(policy.open(), 1); // the most that it can cost is held
+//! reply.collect().await?;
+//! assert_eq!((policy.open(), policy.used()), (0, 12)); // what it did cost is settled
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # How much is held
 //!
 //! One call, the estimated prompt and the longest answer, at the worst price of any offer that may
@@ -36,8 +58,10 @@
 //!
 //! # A wrong order
 //!
-//! Quota below Fallback takes one hold per attempt under the same call id; since holds are idempotent
-//! by it, the second attempt runs on a hold that the first one has released.
+//! Quota below Fallback does not compile: it would take one hold per attempt under the same call id and,
+//! since holds are idempotent by it, run the second attempt on a hold that the first one has released.
+//! Quota around Shed compiles, and goes to the policy's store and back for every call of an overload
+//! that is refused anyway.
 
 mod estimate;
 mod hold;

@@ -10,6 +10,28 @@
 //! (`x-request-id`); the call made of the request takes the same id, so that the header, the log, the
 //! usage record and the ledger speak of one thing.
 //!
+//! ```
+//! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
+//! use aihub_core::{Error, ErrorKind};
+//! use aihub_layers::RescueLayer;
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), aihub_core::Error> {
+//! # let clock = world::clock();
+//! let fails = service_fn(|_: Request<()>| async {
+//!     Err::<Response<Full<Bytes>>, _>(Error::new(ErrorKind::NotFound, "There is no such thing"))
+//! });
+//! let Ok(response) = RescueLayer::new(clock).layer(fails).oneshot(Request::new(())).await;
+//! assert_eq!(response.status(), 404);
+//! assert!(response.headers().contains_key("x-request-id"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where it stands
 //!
 //! Outermost of the layers on [`http::Request`], below a layer that catches panics.
