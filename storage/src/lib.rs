@@ -4,12 +4,14 @@ pub mod cached_keys;
 mod key;
 pub mod memory;
 mod paging;
+pub mod sink;
 #[cfg(feature = "sqlite")]
 pub mod sql;
 pub mod stores;
 
 pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+pub use sink::{FanOut, JsonLines};
 #[cfg(feature = "sqlite")]
 pub use sql::{Database, SqlKeys};
 pub use stores::{Stores, open};

@@ -1,7 +1,7 @@
 //! Databases: every query is written once, as plain diesel, for whichever database there is.
 //!
-//! [`connection`] knows which databases exist and expands a query for each of them; [`values`] are
-//! column types with a form in each; [`schema`] is the tables. The other modules know none by name.
+//! `connection` knows which databases exist and expands a query for each of them; `values` are
+//! column types with a form in each; `schema` is the tables. The other modules know none by name.
 //! Functions generic over the connection were refused: each would need bounds longer than its query.
 
 mod connection;

@@ -5,5 +5,6 @@ mod cached;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod open;
+mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
