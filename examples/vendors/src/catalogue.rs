@@ -22,16 +22,15 @@ pub(crate) struct Model {
     pub(crate) reasoning: Option<bool>,
 }
 
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Chat,
     Embedding,
 }
 
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("models.json")).expect("the file is read by a test")
-});
+static MODELS: LazyLock<Vec<Model>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("models.json")).expect("the file is read by a test"));
 
 pub(crate) fn all() -> &'static [Model] {
     &MODELS
@@ -44,9 +43,7 @@ pub(crate) fn openrouter(id: &str) -> Option<&'static Model> {
 }
 
 pub(crate) fn gemini(name: &str) -> Option<&'static Model> {
-    MODELS
-        .iter()
-        .find(|model| model.gemini.as_deref() == Some(name))
+    MODELS.iter().find(|model| model.gemini.as_deref() == Some(name))
 }
 
 impl Model {
@@ -56,14 +53,8 @@ impl Model {
         let read = self.cache_read.as_deref().map_or(input, pico);
         let output = self.output.as_deref().map_or(0, pico);
         let cached = cached.min(prompt);
-        let total = u128::from(prompt - cached) * input
-            + u128::from(cached) * read
-            + u128::from(completion) * output;
-        let dollars = format!(
-            "{}.{:012}",
-            total / 1_000_000_000_000,
-            total % 1_000_000_000_000
-        );
+        let total = u128::from(prompt - cached) * input + u128::from(cached) * read + u128::from(completion) * output;
+        let dollars = format!("{}.{:012}", total / 1_000_000_000_000, total % 1_000_000_000_000);
         json!(dollars.parse::<f64>().expect("digits around one dot"))
     }
 
@@ -100,19 +91,13 @@ impl Model {
 /// USD per million tokens as integer pico-dollars per token.
 fn pico(price: &str) -> u128 {
     let (whole, fraction) = price.split_once('.').unwrap_or((price, ""));
-    format!("{whole}{fraction:0<6.6}")
-        .parse()
-        .expect("prices are decimals with at most six places")
+    format!("{whole}{fraction:0<6.6}").parse().expect("prices are decimals with at most six places")
 }
 
 /// The price of one token as a decimal string.
 fn per_token(price: &str) -> String {
     let pico = pico(price);
-    let text = format!(
-        "{}.{:012}",
-        pico / 1_000_000_000_000,
-        pico % 1_000_000_000_000
-    );
+    let text = format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -123,33 +108,17 @@ mod tests {
     #[test]
     fn every_model_has_a_price_that_parses() {
         for model in all() {
-            assert!(
-                model.cost(1_000_000, 500_000, 1_000).as_f64().unwrap() > 0.0,
-                "{}",
-                model.id
-            );
-            assert!(
-                model.listing()["pricing"]["prompt"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("0.0"),
-                "{}",
-                model.id
-            );
+            assert!(model.cost(1_000_000, 500_000, 1_000).as_f64().unwrap() > 0.0, "{}", model.id);
+            assert!(model.listing()["pricing"]["prompt"].as_str().unwrap().starts_with("0.0"), "{}", model.id);
         }
-        assert!(
-            openrouter("openai/gpt-5.4-mini").is_some() && gemini("gemini-2.5-flash").is_some()
-        );
+        assert!(openrouter("openai/gpt-5.4-mini").is_some() && gemini("gemini-2.5-flash").is_some());
     }
 
     #[test]
     fn a_cost_is_exact_to_the_last_digit() {
         assert_eq!(per_token("2.5"), "0.0000025");
         let model = openrouter("google/gemini-2.5-flash").unwrap();
-        assert_eq!(
-            (model.input.as_str(), model.output.as_deref()),
-            ("0.3", Some("2.5"))
-        );
+        assert_eq!((model.input.as_str(), model.output.as_deref()), ("0.3", Some("2.5")));
         assert_eq!(model.cost(71, 0, 38).to_string(), "0.0001163");
     }
 }

@@ -1,8 +1,10 @@
 //! Gemini: routes, keys and the methods of its models.
 
 mod check;
+mod fault;
 mod fields;
 mod model;
+mod read;
 mod wire;
 
 use std::sync::Arc;
@@ -26,39 +28,29 @@ use crate::{
     seen::Watch,
 };
 use check::{Refusal, invalid};
+use fault::Gemini;
 use model::Name;
-use wire::Gemini;
 
 pub(crate) fn routes() -> Router<Arc<Stage>> {
-    Router::new()
-        .route("/models", get(models))
-        .route("/models/{target}", get(one_model).post(call))
-        .fallback(nowhere)
+    Router::new().route("/models", get(models)).route("/models/{target}", get(one_model).post(call)).fallback(nowhere)
 }
 
 /// Notes the request and checks its key, which belongs into the header, not into the query.
-fn enter(
-    stage: &Stage,
-    request: (&Method, &Uri, &HeaderMap),
-    body: &[u8],
-) -> Result<Watch, Response> {
+fn enter(stage: &Stage, request: (&Method, &Uri, &HeaderMap), body: &[u8]) -> Result<Watch, Box<Response>> {
     let mut watch = stage.journal.open(Vendor::Gemini, request, body);
-    let message = match request
-        .2
-        .get("x-goog-api-key")
-        .and_then(|key| key.to_str().ok())
-    {
+    let message = match request.2.get("x-goog-api-key").and_then(|key| key.to_str().ok()) {
         Some(GEMINI_KEY) => return Ok(watch),
         None => {
             let refusal = Refusal {
                 code: 403,
                 status: "PERMISSION_DENIED",
-                message: "Method doesn't allow unregistered callers (callers without established identity). Please use \
+                message:
+                    "Method doesn't allow unregistered callers (callers without established identity). Please use \
                           API Key or other form of API consumer identity to call this API."
-                    .into(),
+                        .into(),
                 details: Value::Null,
             };
-            return Err(refuse(&mut watch, &refusal));
+            return Err(Box::new(refuse(&mut watch, &refusal)));
         }
         Some(_) => "API key not valid. Please pass a valid API key.",
     };
@@ -67,13 +59,7 @@ fn enter(
             "metadata": {"service": "generativelanguage.googleapis.com"}},
         {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message},
     ]);
-    Err(refuse(
-        &mut watch,
-        &Refusal {
-            details,
-            ..invalid(message)
-        },
-    ))
+    Err(Box::new(refuse(&mut watch, &Refusal { details, ..invalid(message) })))
 }
 
 fn refuse(watch: &mut Watch, refusal: &Refusal) -> Response {
@@ -108,46 +94,25 @@ async fn call(
 ) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &body) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
-    let performance = target
-        .rsplit_once(':')
-        .ok_or_else(|| no_model(&target, "POST"))
-        .and_then(|(name, method)| {
-            let sse = uri
-                .query()
-                .is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-            let kind = if method.contains("mbed") {
-                Kind::Embedding
-            } else {
-                Kind::Chat
-            };
-            // Any model counts tokens.
-            let known = catalogue::gemini(name)
-                .filter(|model| method == "countTokens" || model.kind == kind);
-            known.ok_or_else(|| no_model(name, method))?;
-            let body: Value = serde_json::from_slice(&body).map_err(|error| {
-                invalid(format!(
-                    "Invalid JSON payload received. Unexpected token.\n{error}\n^"
-                ))
-            })?;
-            perform(&stage, &Name(name.to_owned()), method, sse, &body)
-        });
+    let performance = target.rsplit_once(':').ok_or_else(|| no_model(&target, "POST")).and_then(|(name, method)| {
+        let sse = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+        let kind = if method.contains("mbed") { Kind::Embedding } else { Kind::Chat };
+        // Any model counts tokens.
+        let known = catalogue::gemini(name).filter(|model| method == "countTokens" || model.kind == kind);
+        known.ok_or_else(|| no_model(name, method))?;
+        let body: Value = serde_json::from_slice(&body)
+            .map_err(|error| invalid(format!("Invalid JSON payload received. Unexpected token.\n{error}\n^")))?;
+        perform(&stage, &Name(name.to_owned()), method, sse, &body)
+    });
     match performance {
-        Ok((script, answer)) => {
-            play::play::<Gemini>(&stage, watch, &script, answer, Box::new(|_, _| {})).await
-        }
+        Ok((script, answer)) => play::play::<Gemini>(&stage, watch, &script, answer, Box::new(|_, _| {})).await,
         Err(refused) => refuse(&mut watch, &refused),
     }
 }
 
-fn perform(
-    stage: &Stage,
-    name: &Name,
-    method: &str,
-    sse: bool,
-    body: &Value,
-) -> Result<(Script, Answer), Refusal> {
+fn perform(stage: &Stage, name: &Name, method: &str, sse: bool, body: &Value) -> Result<(Script, Answer), Refusal> {
     let script = |text: &str| Script::read(text, Vendor::Gemini, &stage.takes).map_err(invalid);
     match method {
         "generateContent" | "streamGenerateContent" => {
@@ -155,11 +120,7 @@ fn perform(
             check::generate(name, &request)?;
             let script = script(&wire::last_user_text(&request))?;
             let reply = mind::answer(&wire::question(name, &request), &script);
-            let frame = wire::Frame {
-                name,
-                response_id: format!("scripted-{}", stage.serial()),
-                request: &request,
-            };
+            let frame = wire::Frame { name, response_id: format!("scripted-{}", stage.serial()), request: &request };
             let answer = match (method, sse) {
                 ("generateContent", _) => Answer::Whole(frame.whole(&reply, &script)),
                 (_, true) => Answer::Events(Framing::Bare, frame.events(&reply, &script)),
@@ -177,34 +138,23 @@ fn perform(
             let count = wire::question(name, &request).prompt_tokens;
             let count = script.usage.prompt.unwrap_or(count);
             let details = json!([{"modality": "TEXT", "tokenCount": count}]);
-            Ok((
-                script,
-                Answer::Whole(json!({"totalTokens": count, "promptTokensDetails": details})),
-            ))
+            Ok((script, Answer::Whole(json!({"totalTokens": count, "promptTokensDetails": details}))))
         }
         "embedContent" => {
             let request = read(body, &fields::EMBED)?;
             let (text, embedding) = embed(&request)?;
-            Ok((
-                script(&text)?,
-                Answer::Whole(json!({"embedding": embedding})),
-            ))
+            Ok((script(&text)?, Answer::Whole(json!({"embedding": embedding}))))
         }
         "batchEmbedContents" => {
             let request = read(body, &fields::BATCH_EMBED)?;
-            let requests = request["requests"]
-                .as_array()
-                .map_or(&[][..], Vec::as_slice);
+            let requests = request["requests"].as_array().map_or(&[][..], Vec::as_slice);
             if !(1..=100).contains(&requests.len()) {
                 return Err(invalid(
                     "* BatchEmbedContentsRequest.requests: at least one and at most 100 requests can be in one batch\n",
                 ));
             }
             let wanted = format!("models/{}", name.0);
-            if requests
-                .iter()
-                .any(|request| request["model"] != wanted.as_str())
-            {
+            if requests.iter().any(|request| request["model"] != wanted.as_str()) {
                 return Err(invalid(
                     "* BatchEmbedContentsRequest.requests[0].model: must match the model of the batch\n",
                 ));
@@ -214,14 +164,10 @@ fn perform(
             let mut answer = json!({"embeddings": embedded.iter().map(|(_, vector)| vector).collect::<Vec<_>>()});
             // The older model says nothing about its usage.
             if !script.no_usage && name.0 != "gemini-embedding-001" {
-                let count = embedded
-                    .iter()
-                    .map(|(text, _)| mind::tokens(text).max(1))
-                    .sum();
+                let count = embedded.iter().map(|(text, _)| mind::tokens(text).max(1)).sum();
                 let count: u64 = script.usage.prompt.unwrap_or(count);
                 let details = json!([{"modality": "TEXT", "tokenCount": count}]);
-                answer["usageMetadata"] =
-                    json!({"promptTokenCount": count, "promptTokenDetails": details});
+                answer["usageMetadata"] = json!({"promptTokenCount": count, "promptTokenDetails": details});
             }
             Ok((script, Answer::Whole(answer)))
         }
@@ -230,73 +176,41 @@ fn perform(
 }
 
 fn read(body: &Value, kind: &'static fields::Kind) -> Result<Value, Refusal> {
-    fields::read(body, kind).map_err(|violations| {
-        let message: Vec<&str> = violations
-            .iter()
-            .map(|violation| violation.description.as_str())
-            .collect();
-        let named = violations.iter().map(
-            |violation| json!({"field": violation.field, "description": violation.description}),
-        );
+    read::read(body, kind).map_err(|violations| {
+        let message: Vec<&str> = violations.iter().map(|violation| violation.description.as_str()).collect();
+        let named =
+            violations.iter().map(|violation| json!({"field": violation.field, "description": violation.description}));
         let details = json!([{"@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": named.collect::<Vec<_>>()}]);
-        Refusal {
-            details,
-            ..invalid(message.join("\n"))
-        }
+        Refusal { details, ..invalid(message.join("\n")) }
     })
 }
 
 /// The text and its vector.
 fn embed(request: &Value) -> Result<(String, Value), Refusal> {
-    let parts = request["content"]["parts"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    let text: String = parts
-        .iter()
-        .filter_map(|part| part["text"].as_str())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let parts = request["content"]["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    let text: String = parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ");
     if text.is_empty() {
-        return Err(invalid(
-            "* EmbedContentRequest.content: contents is not specified\n",
-        ));
+        return Err(invalid("* EmbedContentRequest.content: contents is not specified\n"));
     }
     let dimensions = request["outputDimensionality"].as_u64().unwrap_or(3072);
     if !(1..=3072).contains(&dimensions) {
-        return Err(invalid(
-            "* EmbedContentRequest.output_dimensionality: must be in the range [1, 3072].\n",
-        ));
+        return Err(invalid("* EmbedContentRequest.output_dimensionality: must be in the range [1, 3072].\n"));
     }
     let vector = mind::embed(&text, usize::try_from(dimensions).unwrap_or(3072));
     Ok((text, json!({"values": vector})))
 }
 
-async fn models(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn models(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &[]) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let number = |name: &str| {
-        let pairs = uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter_map(|pair| pair.split_once('='));
-        pairs
-            .into_iter()
-            .find(|(known, _)| *known == name)
-            .and_then(|(_, value)| value.parse::<usize>().ok())
+        let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(known, _)| *known == name).and_then(|(_, value)| value.parse::<usize>().ok())
     };
-    let (size, from) = (
-        number("pageSize").unwrap_or(50).clamp(1, 1000),
-        number("pageToken").unwrap_or(0),
-    );
+    let (size, from) = (number("pageSize").unwrap_or(50).clamp(1, 1000), number("pageToken").unwrap_or(0));
     let all: Vec<Value> = catalogue::all().iter().filter_map(model::listing).collect();
     let page: Vec<&Value> = all.iter().skip(from).take(size).collect();
     let mut answer = json!({"models": page});
@@ -315,7 +229,7 @@ async fn one_model(
 ) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &[]) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match catalogue::gemini(&target).and_then(model::listing) {
         Some(model) => finish(&mut watch, play::json(200, &model)),
@@ -323,22 +237,7 @@ async fn one_model(
     }
 }
 
-async fn nowhere(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let mut watch = stage
-        .journal
-        .open(Vendor::Gemini, (&method, &uri, &headers), &[]);
-    refuse(
-        &mut watch,
-        &Refusal {
-            code: 404,
-            status: "NOT_FOUND",
-            message: "Not found".into(),
-            details: Value::Null,
-        },
-    )
+async fn nowhere(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let mut watch = stage.journal.open(Vendor::Gemini, (&method, &uri, &headers), &[]);
+    refuse(&mut watch, &Refusal { code: 404, status: "NOT_FOUND", message: "Not found".into(), details: Value::Null })
 }

@@ -119,22 +119,12 @@ impl Vendors {
         let (stop, stopped) = watch::channel(false);
         let stage = Arc::new(Stage::new(stopped.clone()));
         let router = router(Arc::clone(&stage));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
-        let thread = thread::Builder::new()
-            .name("aihub-vendors".into())
-            .spawn(move || {
-                runtime.block_on(serve(listener, router, stopped));
-                runtime.shutdown_background();
-            })?;
-        Ok(Self {
-            address,
-            stage,
-            stop,
-            thread: Some(thread),
-        })
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let thread = thread::Builder::new().name("aihub-vendors".into()).spawn(move || {
+            runtime.block_on(serve(listener, router, stopped));
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { address, stage, stop, thread: Some(thread) })
     }
 
     /// Where OpenRouter is: append `/chat/completions`.
@@ -193,8 +183,7 @@ fn router(stage: Arc<Stage>) -> Router {
 }
 
 async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let listener = tokio::net::TcpListener::from_std(listener)
-        .expect("inside a runtime, and set to non-blocking");
+    let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime, and set to non-blocking");
     // Without this Nagle holds back the small events, and a test of latency would measure the double.
     let listener = listener.tap_io(|stream| {
         let _best_effort = stream.set_nodelay(true);
@@ -203,9 +192,7 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
     let shutdown = async move {
         let _sender_gone = stopped.wait_for(|stop| *stop).await;
     };
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .into_future();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future();
     let deadline = async move {
         let _sender_gone = patience.wait_for(|stop| *stop).await.is_err();
         tokio::time::sleep(GRACE).await;

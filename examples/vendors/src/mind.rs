@@ -85,10 +85,7 @@ impl Reply {
 
 /// The whole of the model.
 pub(crate) fn answer(question: &Question, script: &Script) -> Reply {
-    let mut reply = Reply {
-        thoughts: (question.thinking > 0).then(|| thoughts(question)),
-        ..Reply::default()
-    };
+    let mut reply = Reply { thoughts: (question.thinking > 0).then(|| thoughts(question)), ..Reply::default() };
     let calls = calls(question);
     if let Some(filtered) = script.safety {
         reply.finish = Finish::Filtered(filtered);
@@ -104,11 +101,7 @@ pub(crate) fn answer(question: &Question, script: &Script) -> Reply {
         prompt: question.prompt_tokens,
         cached: 0,
         completion: len(&reply.pieces) + len(&reply.calls) * CALL_TOKENS,
-        reasoning: if reply.thoughts.is_some() {
-            question.thinking
-        } else {
-            0
-        },
+        reasoning: if reply.thoughts.is_some() { question.thinking } else { 0 },
     };
     reply.usage = Usage {
         prompt: script.usage.prompt.unwrap_or(counted.prompt),
@@ -121,12 +114,7 @@ pub(crate) fn answer(question: &Question, script: &Script) -> Reply {
 
 fn write(question: &Question, script: &Script, reply: &mut Reply) {
     let mut text = speech(question, script);
-    if let Some(at) = question
-        .stop
-        .iter()
-        .filter_map(|stop| text.find(stop.as_str()))
-        .min()
-    {
+    if let Some(at) = question.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
         text.truncate(at);
     }
     reply.pieces = text.split_inclusive(' ').map(str::to_owned).collect();
@@ -134,9 +122,7 @@ fn write(question: &Question, script: &Script, reply: &mut Reply) {
         reply.pieces.truncate(reply.pieces.len() / 2);
         reply.finish = Finish::Length;
     }
-    let room = question
-        .max_tokens
-        .map(|most| most.saturating_sub(question.thinking));
+    let room = question.max_tokens.map(|most| most.saturating_sub(question.thinking));
     if let Some(room) = room.filter(|room| *room < len(&reply.pieces)) {
         reply.pieces.truncate(room.try_into().unwrap_or(usize::MAX));
         reply.finish = Finish::Length;
@@ -148,43 +134,29 @@ fn speech(question: &Question, script: &Script) -> String {
         return text.clone();
     }
     if let Some(count) = script.events {
-        return (1..=count).map(|number| format!("w{number} ")).collect();
+        return (1..=count).flat_map(|number| ["w".to_owned(), number.to_string(), " ".to_owned()]).collect();
     }
     if let Some(shape) = &question.shape {
-        return if shape.is_null() {
-            json!({"answer": question.asked})
-        } else {
-            schema::example(shape)
-        }
-        .to_string();
+        return if shape.is_null() { json!({"answer": question.asked}) } else { schema::example(shape) }.to_string();
     }
     if !question.results.is_empty() {
-        let results = question
-            .results
-            .iter()
-            .map(|(name, content)| format!("{name} says {content}"));
-        return format!(
-            "According to the tools: {}.",
-            results.collect::<Vec<_>>().join("; ")
-        );
+        let results = question.results.iter().map(|(name, content)| format!("{name} says {content}"));
+        return format!("According to the tools: {}.", results.collect::<Vec<_>>().join("; "));
     }
     let asked: String = question.asked.chars().take(ECHO_CHARACTERS).collect();
     let mut text = format!("This is a scripted answer. You said: {asked}");
     for (kind, size) in &question.media {
-        text.push_str(&format!(" I see {kind} of {size} bytes."));
+        text.extend([" I see ", kind, " of ", &size.to_string(), " bytes."]);
     }
     if !question.told.is_empty() {
         let told: String = question.told.chars().take(ECHO_CHARACTERS).collect();
-        text.push_str(&format!(" I was told: {told}"));
+        text.extend([" I was told: ", &told]);
     }
     text
 }
 
 fn thoughts(question: &Question) -> String {
-    format!(
-        "The user wrote {} characters.",
-        question.asked.chars().count()
-    )
+    format!("The user wrote {} characters.", question.asked.chars().count())
 }
 
 /// The calls this question leads to; none once their results are there.
@@ -196,36 +168,18 @@ fn calls(question: &Question) -> Vec<(String, Value)> {
         Choice::Must(names) if !names.is_empty() => names.contains(name),
         _ => true,
     };
-    let tools: Vec<_> = question
-        .tools
-        .iter()
-        .filter(|(name, _)| allowed(name))
-        .collect();
+    let tools: Vec<_> = question.tools.iter().filter(|(name, _)| allowed(name)).collect();
     let asked = question.asked.to_lowercase();
     let mut calls = Vec::new();
     if asked.contains("weather")
-        && let Some((name, parameters)) = tools
-            .iter()
-            .find(|(name, _)| name.to_lowercase().contains("weather"))
+        && let Some((name, parameters)) = tools.iter().find(|(name, _)| name.to_lowercase().contains("weather"))
     {
-        calls.extend(
-            cities(&question.asked)
-                .into_iter()
-                .map(|city| (name.clone(), arguments(parameters, &city))),
-        );
+        calls.extend(cities(&question.asked).into_iter().map(|city| (name.clone(), arguments(parameters, &city))));
     }
     if calls.is_empty() {
-        let named = tools
-            .iter()
-            .find(|(name, _)| asked.contains(&name.to_lowercase()));
-        let forced = matches!(question.choice, Choice::Must(_))
-            .then(|| tools.first())
-            .flatten();
-        calls.extend(
-            named
-                .or(forced)
-                .map(|(name, parameters)| (name.clone(), schema::example(parameters))),
-        );
+        let named = tools.iter().find(|(name, _)| asked.contains(&name.to_lowercase()));
+        let forced = matches!(question.choice, Choice::Must(_)).then(|| tools.first()).flatten();
+        calls.extend(named.or(forced).map(|(name, parameters)| (name.clone(), schema::example(parameters))));
     }
     if question.one_call {
         calls.truncate(1);
@@ -239,12 +193,8 @@ fn arguments(parameters: &Value, city: &str) -> Value {
         Value::Object(arguments) => arguments,
         _ => Map::new(),
     };
-    let place = ["city", "location", "place"]
-        .into_iter()
-        .find(|name| arguments.contains_key(*name));
-    let place = place
-        .map(str::to_owned)
-        .or_else(|| arguments.keys().next().cloned());
+    let place = ["city", "location", "place"].into_iter().find(|name| arguments.contains_key(*name));
+    let place = place.map(str::to_owned).or_else(|| arguments.keys().next().cloned());
     arguments.insert(place.unwrap_or_else(|| "city".to_owned()), city.into());
     arguments.into()
 }
@@ -255,8 +205,7 @@ fn cities(text: &str) -> Vec<String> {
     let mut goes_on = false;
     for (position, word) in text.split_whitespace().enumerate() {
         let bare = word.trim_matches(|letter: char| !letter.is_alphanumeric());
-        let capital =
-            bare.chars().count() > 1 && bare.chars().next().is_some_and(char::is_uppercase);
+        let capital = bare.chars().count() > 1 && bare.chars().next().is_some_and(char::is_uppercase);
         if position > 0 && capital {
             match cities.last_mut().filter(|_| goes_on) {
                 Some(city) => *city = format!("{city} {bare}"),
@@ -276,20 +225,16 @@ pub(crate) fn tokens(text: &str) -> u64 {
 
 /// Tokens of a prompt, from its text, its turns, its media and what else must be read (tools, schemas).
 pub(crate) fn prompt_tokens(text: &str, turns: usize, media: usize, other: &Value) -> u64 {
-    let other = if other.is_null() {
-        0
-    } else {
-        other.to_string().len() as u64 / 4
-    };
+    let other = if other.is_null() { 0 } else { other.to_string().len() as u64 / 4 };
     tokens(text) + 4 * turns as u64 + IMAGE_TOKENS * media as u64 + other
 }
 
 /// A unit vector that depends on the text alone.
 pub(crate) fn embed(text: &str, dimensions: usize) -> Vec<f32> {
     // FNV-1a seeds splitmix64: no quality is needed, only the same numbers on every machine.
-    let mut state = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut state = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -297,12 +242,7 @@ pub(crate) fn embed(text: &str, dimensions: usize) -> Vec<f32> {
         f32::from(top) / f32::from(u16::MAX) - 0.5
     };
     let values: Vec<f32> = (0..dimensions).map(|_| next()).collect();
-    let length = values
-        .iter()
-        .map(|value| value * value)
-        .sum::<f32>()
-        .sqrt()
-        .max(f32::MIN_POSITIVE);
+    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     values.into_iter().map(|value| value / length).collect()
 }
 
@@ -315,31 +255,18 @@ mod tests {
     use super::*;
 
     fn question(asked: &str) -> Question {
-        Question {
-            asked: asked.to_owned(),
-            ..Question::default()
-        }
+        Question { asked: asked.to_owned(), ..Question::default() }
     }
 
     fn weather(asked: &str) -> Question {
         let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
-        Question {
-            tools: vec![("get_weather".to_owned(), parameters)],
-            ..question(asked)
-        }
+        Question { tools: vec![("get_weather".to_owned(), parameters)], ..question(asked) }
     }
 
     #[test]
     fn every_city_is_one_call() {
-        let reply = answer(
-            &weather("What is the weather in Paris, New York and Rome?"),
-            &Script::default(),
-        );
-        let cities: Vec<_> = reply
-            .calls
-            .iter()
-            .map(|(_, arguments)| arguments["city"].as_str().unwrap())
-            .collect();
+        let reply = answer(&weather("What is the weather in Paris, New York and Rome?"), &Script::default());
+        let cities: Vec<_> = reply.calls.iter().map(|(_, arguments)| arguments["city"].as_str().unwrap()).collect();
         assert_eq!(cities, ["Paris", "New York", "Rome"]);
         assert_eq!((reply.finish, reply.usage.completion), (Finish::Calls, 36));
     }
@@ -349,71 +276,25 @@ mod tests {
         let count = |question: Question| answer(&question, &Script::default()).calls.len();
         assert_eq!(count(weather("Hello")), 0);
         assert_eq!(count(weather("Use get_weather")), 1);
-        assert_eq!(
-            count(Question {
-                choice: Choice::Must(Vec::new()),
-                ..weather("Hello")
-            }),
-            1
-        );
-        assert_eq!(
-            count(Question {
-                choice: Choice::None,
-                ..weather("weather in Rome")
-            }),
-            0
-        );
-        assert_eq!(
-            count(Question {
-                one_call: true,
-                ..weather("the weather in Rome and Oslo")
-            }),
-            1
-        );
+        assert_eq!(count(Question { choice: Choice::Must(Vec::new()), ..weather("Hello") }), 1);
+        assert_eq!(count(Question { choice: Choice::None, ..weather("weather in Rome") }), 0);
+        assert_eq!(count(Question { one_call: true, ..weather("the weather in Rome and Oslo") }), 1);
     }
 
     #[test]
     fn results_are_used_in_the_answer() {
         let results = vec![("get_weather".to_owned(), "18 degrees".to_owned())];
-        let reply = answer(
-            &Question {
-                results,
-                ..weather("the weather in Rome")
-            },
-            &Script::default(),
-        );
+        let reply = answer(&Question { results, ..weather("the weather in Rome") }, &Script::default());
         assert!(reply.calls.is_empty() && reply.text().contains("get_weather says 18 degrees"));
     }
 
     #[test]
     fn limits_and_stops_cut_the_answer() {
-        let script = Script {
-            say: Some("one two three four".into()),
-            ..Script::default()
-        };
-        let limited = answer(
-            &Question {
-                max_tokens: Some(5),
-                thinking: 3,
-                ..question("")
-            },
-            &script,
-        );
-        assert_eq!(
-            (limited.text().as_str(), limited.finish),
-            ("one two ", Finish::Length)
-        );
-        let stopped = answer(
-            &Question {
-                stop: vec!["three".into()],
-                ..question("")
-            },
-            &script,
-        );
-        assert_eq!(
-            (stopped.text().as_str(), stopped.finish),
-            ("one two ", Finish::Stop)
-        );
+        let script = Script { say: Some("one two three four".into()), ..Script::default() };
+        let limited = answer(&Question { max_tokens: Some(5), thinking: 3, ..question("") }, &script);
+        assert_eq!((limited.text().as_str(), limited.finish), ("one two ", Finish::Length));
+        let stopped = answer(&Question { stop: vec!["three".into()], ..question("") }, &script);
+        assert_eq!((stopped.text().as_str(), stopped.finish), ("one two ", Finish::Stop));
     }
 
     #[test]

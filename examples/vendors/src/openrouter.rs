@@ -50,30 +50,17 @@ pub(crate) fn routes() -> Router<Arc<Stage>> {
 }
 
 /// Notes the request and checks its key.
-fn enter(
-    stage: &Stage,
-    request: (&Method, &Uri, &HeaderMap),
-    body: &[u8],
-) -> Result<Watch, Response> {
+fn enter(stage: &Stage, request: (&Method, &Uri, &HeaderMap), body: &[u8]) -> Result<Watch, Box<Response>> {
     let mut watch = stage.journal.open(Vendor::OpenRouter, request, body);
-    let bearer = request
-        .2
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let bearer = request.2.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match bearer.and_then(|value| value.strip_prefix("Bearer ")) {
         Some(OPENROUTER_KEY) => Ok(watch),
-        Some(_) => Err(refuse(
-            &mut watch,
-            refusal(401, "User not found.", "authentication"),
-        )),
-        None => Err(refuse(
-            &mut watch,
-            refusal(401, "No auth credentials found", "authentication"),
-        )),
+        Some(_) => Err(Box::new(refuse(&mut watch, &refusal(401, "User not found.", "authentication")))),
+        None => Err(Box::new(refuse(&mut watch, &refusal(401, "No auth credentials found", "authentication")))),
     }
 }
 
-fn refuse(watch: &mut Watch, refusal: Refusal) -> Response {
+fn refuse(watch: &mut Watch, refusal: &Refusal) -> Response {
     finish(watch, play::json(refusal.status, &refusal.body))
 }
 
@@ -83,32 +70,20 @@ fn finish(watch: &mut Watch, response: Response) -> Response {
     response
 }
 
-async fn chat(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn chat(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &body) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
-    let (body, model, script) =
-        match read(&stage, &body, Kind::Chat, check::chat, wire::last_user_text) {
-            Ok(read) => read,
-            Err(refused) => return refuse(&mut watch, refused),
-        };
+    let (body, model, script) = match read(&stage, &body, Kind::Chat, check::chat, wire::last_user_text) {
+        Ok(read) => read,
+        Err(refused) => return refuse(&mut watch, &refused),
+    };
     let question = wire::question(&body, model);
     let reply = mind::answer(&question, &script);
     let serial = stage.serial();
     let id = format!("gen-{}-{serial:020}", 1_790_000_000 + serial);
-    let frame = wire::Frame {
-        id: &id,
-        created: 1_790_000_000 + serial,
-        model,
-        body: &body,
-    };
+    let frame = wire::Frame { id: &id, created: 1_790_000_000 + serial, model, body: &body };
     let streamed = body["stream"] == true;
     let answer = if streamed {
         Answer::Events(Framing::Commented, frame.events(&reply, &script))
@@ -123,9 +98,7 @@ async fn chat(
     let mut response = play::play::<OpenRouter>(&stage, watch, &script, answer, closing).await;
     if response.status().is_success() {
         let value = HeaderValue::from_str(&id).expect("made of digits and dashes");
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("x-generation-id"), value);
+        response.headers_mut().insert(HeaderName::from_static("x-generation-id"), value);
     }
     response
 }
@@ -143,27 +116,17 @@ fn read(
         .filter(Value::is_object)
         .ok_or_else(|| refusal(400, "Invalid JSON in the request body", "invalid_request"))?;
     check(&body)?;
-    let names = body["model"].as_str().into_iter().chain(
-        body["models"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str),
-    );
+    let names = body["model"]
+        .as_str()
+        .into_iter()
+        .chain(body["models"].as_array().into_iter().flatten().filter_map(Value::as_str));
     let names: Vec<&str> = names.collect();
     let Some(first) = names.first() else {
         return Err(refusal(400, "No models provided", "invalid_request"));
     };
-    let Some(model) = names
-        .iter()
-        .find_map(|name| catalogue::openrouter(name))
-        .filter(|model| model.kind == kind)
+    let Some(model) = names.iter().find_map(|name| catalogue::openrouter(name)).filter(|model| model.kind == kind)
     else {
-        return Err(refusal(
-            400,
-            format!("{first} is not a valid model ID"),
-            "invalid_request",
-        ));
+        return Err(refusal(400, format!("{first} is not a valid model ID"), "invalid_request"));
     };
     let script = Script::read(&text(&body), Vendor::OpenRouter, &stage.takes)
         .map_err(|message| refusal(400, message, "invalid_request"))?;
@@ -179,48 +142,24 @@ async fn embeddings(
 ) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &body) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let texts = |body: &Value| inputs(body).into_iter().next().unwrap_or_default();
     let (body, model, script) = match read(&stage, &body, Kind::Embedding, has_input, texts) {
         Ok(read) => read,
-        Err(refused) => return refuse(&mut watch, refused),
+        Err(refused) => return refuse(&mut watch, &refused),
     };
-    let full = if model.id.ends_with("3-small") {
-        1536
-    } else {
-        3072
-    };
-    let wanted = body["dimensions"]
-        .as_u64()
-        .and_then(|wanted| usize::try_from(wanted).ok())
-        .unwrap_or(full);
+    let full = if model.id.ends_with("3-small") { 1536 } else { 3072 };
+    let wanted = body["dimensions"].as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(full);
     if wanted == 0 || wanted > full {
-        return refuse(
-            &mut watch,
-            refusal(
-                400,
-                format!("dimensions: at most {full}"),
-                "invalid_request",
-            ),
-        );
+        return refuse(&mut watch, &refusal(400, format!("dimensions: at most {full}"), "invalid_request"));
     }
     let inputs = inputs(&body);
-    let tokens = script
-        .usage
-        .prompt
-        .unwrap_or_else(|| inputs.iter().map(|text| mind::tokens(text).max(1)).sum());
+    let tokens = script.usage.prompt.unwrap_or_else(|| inputs.iter().map(|text| mind::tokens(text).max(1)).sum());
     let data = inputs.iter().enumerate().map(|(index, text)| {
         let vector = mind::embed(text, wanted);
         let embedding = if body["encoding_format"] == "base64" {
-            json!(
-                STANDARD.encode(
-                    vector
-                        .iter()
-                        .flat_map(|value| value.to_le_bytes())
-                        .collect::<Vec<u8>>()
-                )
-            )
+            json!(STANDARD.encode(vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()))
         } else {
             json!(vector)
         };
@@ -234,33 +173,18 @@ async fn embeddings(
         let cost = model.cost(tokens, 0, 0);
         answer["usage"] = json!({"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost});
     }
-    play::play::<OpenRouter>(
-        &stage,
-        watch,
-        &script,
-        Answer::Whole(answer),
-        Box::new(|_, _| {}),
-    )
-    .await
+    play::play::<OpenRouter>(&stage, watch, &script, Answer::Whole(answer), Box::new(|_, _| {})).await
 }
 
 fn has_input(body: &Value) -> Result<(), Refusal> {
     let texts = inputs(body);
     if texts.is_empty() || texts.iter().any(String::is_empty) {
-        return Err(refusal(
-            400,
-            "input: expected text, a list of texts or of tokens",
-            "invalid_request",
-        ));
+        return Err(refusal(400, "input: expected text, a list of texts or of tokens", "invalid_request"));
     }
     match body["encoding_format"].as_str() {
         Some("float" | "base64") => Ok(()),
         None if body["encoding_format"].is_null() => Ok(()),
-        _ => Err(refusal(
-            400,
-            "encoding_format: expected float or base64",
-            "invalid_request",
-        )),
+        _ => Err(refusal(400, "encoding_format: expected float or base64", "invalid_request")),
     }
 }
 
@@ -271,30 +195,16 @@ fn inputs(body: &Value) -> Vec<String> {
         Value::Array(list) if list.first().is_some_and(Value::is_u64) => {
             vec![body["input"].to_string()]
         }
-        Value::Array(list) => list
-            .iter()
-            .map(|item| item.as_str().map_or(item.to_string(), str::to_owned))
-            .collect(),
+        Value::Array(list) => list.iter().map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect(),
         _ => Vec::new(),
     }
 }
 
-async fn models(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn models(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     // The list is public: a missing key is no error, only noted.
-    let mut watch = stage
-        .journal
-        .open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
-    let everything = uri
-        .query()
-        .is_some_and(|query| query.contains("output_modalities=all"));
-    let shown = catalogue::all()
-        .iter()
-        .filter(|model| everything || model.kind == Kind::Chat);
+    let mut watch = stage.journal.open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
+    let everything = uri.query().is_some_and(|query| query.contains("output_modalities=all"));
+    let shown = catalogue::all().iter().filter(|model| everything || model.kind == Kind::Chat);
     let mut data: Vec<Value> = shown.map(Model::listing).collect();
     // A router has no price of its own; whoever sells it by this list loses money, so it must be here to be refused.
     let mut router = data[0].clone();
@@ -305,13 +215,7 @@ async fn models(
     router["pricing"] = json!({"prompt": "-1", "completion": "-1"});
     data.push(router);
     let total = data.len();
-    finish(
-        &mut watch,
-        play::json(
-            200,
-            &json!({"data": data, "total_count": total, "links": {"next": null}}),
-        ),
-    )
+    finish(&mut watch, play::json(200, &json!({"data": data, "total_count": total, "links": {"next": null}})))
 }
 
 async fn endpoints(
@@ -321,16 +225,14 @@ async fn endpoints(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let mut watch = stage
-        .journal
-        .open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
+    let mut watch = stage.journal.open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
     match catalogue::openrouter(&format!("{author}/{slug}")) {
         Some(model) => {
             let mut data = model.listing();
             data["endpoints"] = json!([]);
             finish(&mut watch, play::json(200, &json!({"data": data})))
         }
-        None => refuse(&mut watch, refusal(404, "Model not found", "not_found")),
+        None => refuse(&mut watch, &refusal(404, "Model not found", "not_found")),
     }
 }
 
@@ -343,10 +245,10 @@ async fn generation(
 ) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &[]) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let Some((_, id)) = query.into_iter().find(|(name, _)| name == "id") else {
-        return refuse(&mut watch, refusal(400, "id: required", "invalid_request"));
+        return refuse(&mut watch, &refusal(400, "id: required", "invalid_request"));
     };
     let known = match lock(&stage.generations).get_mut(&id) {
         Some(generation) if generation.late == 0 => Some(generation.record.clone()),
@@ -358,44 +260,23 @@ async fn generation(
     };
     match known {
         Some(record) => finish(&mut watch, play::json(200, &json!({"data": record}))),
-        None => refuse(
-            &mut watch,
-            refusal(404, format!("Generation {id} not found"), "not_found"),
-        ),
+        None => refuse(&mut watch, &refusal(404, format!("Generation {id} not found"), "not_found")),
     }
 }
 
-async fn key(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn key(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let mut watch = match enter(&stage, (&method, &uri, &headers), &[]) {
         Ok(watch) => watch,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
-    finish(
-        &mut watch,
-        play::json(200, &json!({"data": account::key()})),
-    )
+    finish(&mut watch, play::json(200, &json!({"data": account::key()})))
 }
 
-async fn nowhere(
-    State(stage): State<Arc<Stage>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let mut watch = stage
-        .journal
-        .open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
+async fn nowhere(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let mut watch = stage.journal.open(Vendor::OpenRouter, (&method, &uri, &headers), &[]);
     let mut response = play::json(404, &Value::Null);
     *response.body_mut() = Body::from("<!DOCTYPE html><html><body>404</body></html>");
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     finish(&mut watch, response)
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     End, Stage,
-    script::{ErrorEvent, Script, Status},
+    script::{ErrorEvent, Hang, Script, Status},
     seen::Watch,
 };
 
@@ -80,7 +80,7 @@ pub(crate) async fn play<D: Dialect>(
     if !script.delay.is_zero() {
         tokio::time::sleep(script.delay).await;
     }
-    if script.hang == Some(None) {
+    if script.hang == Some(Hang::AtOnce) {
         until_stopped(stage.stopped.clone()).await;
     }
     let fault = match (&script.status, script.html) {
@@ -105,15 +105,9 @@ pub(crate) async fn play<D: Dialect>(
                 stopped: stage.stopped.clone(),
                 closing: Some(closing),
             };
-            let kind = if framing == Framing::Array {
-                "application/json; charset=UTF-8"
-            } else {
-                "text/event-stream"
-            };
+            let kind = if framing == Framing::Array { "application/json; charset=UTF-8" } else { "text/event-stream" };
             let mut response = Response::new(Body::from_stream(performance.stream()));
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             response
         }
     }
@@ -122,33 +116,20 @@ pub(crate) async fn play<D: Dialect>(
 /// A JSON answer with this status.
 pub(crate) fn json(status: u16, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() =
-        StatusCode::from_u16(status).expect("only written as literals or checked by the script");
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=UTF-8"),
-    );
+    *response.status_mut() = StatusCode::from_u16(status).expect("only written as literals or checked by the script");
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     response
 }
 
 fn page(code: u16) -> Response {
     let mut response = json(code, &Value::Null);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=UTF-8"),
-    );
-    *response.body_mut() = Body::from(format!(
-        "<!DOCTYPE html><html><head><title>{code}: A timeout occurred</title></head></html>"
-    ));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+    *response.body_mut() =
+        Body::from(format!("<!DOCTYPE html><html><head><title>{code}: A timeout occurred</title></head></html>"));
     response
 }
 
-fn whole<D: Dialect>(
-    mut watch: Watch,
-    script: &Script,
-    answer: &Value,
-    closing: Closing,
-) -> Response {
+fn whole<D: Dialect>(mut watch: Watch, script: &Script, answer: &Value, closing: Closing) -> Response {
     let text = answer.to_string();
     let half = || Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
     let (mut response, end) = if script.cut.is_some() {
@@ -162,10 +143,7 @@ fn whole<D: Dialect>(
         (json(200, answer), End::Completed)
     };
     if !response.headers().contains_key(header::CONTENT_TYPE) {
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     watch.status(response.status());
     watch.end(end);
@@ -190,7 +168,7 @@ fn steps<D: Dialect>(script: &Script, framing: Framing, events: Vec<Value>) -> V
     let last = events.last().cloned().unwrap_or_default();
     for (position, event) in (0..).zip(events.into_iter().map(Some).chain([None])) {
         let sample = event.as_ref().unwrap_or(&last);
-        if script.hang == Some(Some(position)) {
+        if script.hang == Some(Hang::After(position)) {
             steps.push_back(Step::Stall);
             return steps;
         }
@@ -199,19 +177,11 @@ fn steps<D: Dialect>(script: &Script, framing: Framing, events: Vec<Value>) -> V
         }
         if script.cut == Some(position) {
             let mut text = framing.event(position, sample);
-            text.truncate(
-                (text.len() / 2..)
-                    .find(|at| text.is_char_boundary(*at))
-                    .unwrap_or(0),
-            );
+            text.truncate(text.floor_char_boundary(text.len() / 2));
             steps.extend([Step::Aside(text), Step::Break]);
             return steps;
         }
-        if let Some(error) = script
-            .error
-            .as_ref()
-            .filter(|error| error.after == position)
-        {
+        if let Some(error) = script.error.as_ref().filter(|error| error.after == position) {
             let event = D::error_event(sample, error);
             steps.push_back(Step::Event(if error.raw {
                 format!("{event:#}\n")
@@ -224,10 +194,7 @@ fn steps<D: Dialect>(script: &Script, framing: Framing, events: Vec<Value>) -> V
             let text = framing.event(position, sample);
             let end = text.len() - text.trim_end().len();
             let (body, close) = text.split_at(text.len() - end);
-            steps.push_back(Step::Aside(format!(
-                "{}{close}",
-                body.trim_end_matches(['}', ']'])
-            )));
+            steps.push_back(Step::Aside(format!("{}{close}", body.trim_end_matches(['}', ']']))));
         }
         if let Some(event) = event {
             steps.push_back(Step::Event(framing.event(position, &event)));
@@ -258,9 +225,7 @@ impl Performance {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         // A step leaves the list only when it is done: dropped while it waits, it was not sent.
         match self.steps.front() {
-            Some(Step::Event(_)) if self.sent > 0 && !self.slow.is_zero() => {
-                tokio::time::sleep(self.slow).await
-            }
+            Some(Step::Event(_)) if self.sent > 0 && !self.slow.is_zero() => tokio::time::sleep(self.slow).await,
             Some(Step::Stall) => until_stopped(self.stopped.clone()).await,
             _ => {}
         }
@@ -308,8 +273,5 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>) {
 async fn breaking() -> io::Result<Bytes> {
     // It throws away what it has not written yet, and writes when the body makes it wait: so make it wait once.
     tokio::task::yield_now().await;
-    Err(io::Error::new(
-        io::ErrorKind::ConnectionReset,
-        "the script cuts here",
-    ))
+    Err(io::Error::new(io::ErrorKind::ConnectionReset, "the script cuts here"))
 }

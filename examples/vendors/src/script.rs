@@ -11,7 +11,7 @@ pub(crate) struct Script {
     pub(crate) html: Option<u16>,
     pub(crate) delay: Duration,
     pub(crate) slow: Duration,
-    pub(crate) hang: Option<Option<u64>>,
+    pub(crate) hang: Option<Hang>,
     pub(crate) events: Option<u64>,
     pub(crate) say: Option<String>,
     pub(crate) cut: Option<u64>,
@@ -41,6 +41,15 @@ pub(crate) struct ErrorEvent {
     pub(crate) after: u64,
     pub(crate) code: u16,
     pub(crate) raw: bool,
+}
+
+/// When nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hang {
+    /// Before the headers.
+    AtOnce,
+    /// After so many events.
+    After(u64),
 }
 
 /// What a filter took away.
@@ -94,9 +103,7 @@ impl Script {
                     }
                 }
             }
-            script
-                .apply(directive, &mut words)
-                .ok_or_else(|| unknown(directive))?;
+            script.apply(directive, &mut words).ok_or_else(|| unknown(directive))?;
         }
         Ok(script)
     }
@@ -110,13 +117,7 @@ impl Script {
         let name = *words.first()?;
         match name {
             "say" => {
-                self.say = Some(
-                    directive
-                        .trim_start()
-                        .strip_prefix("say")?
-                        .trim()
-                        .to_owned(),
-                );
+                self.say = Some(directive.trim_start().strip_prefix("say")?.trim().to_owned());
                 words.truncate(1);
             }
             "status" => {
@@ -126,35 +127,22 @@ impl Script {
                 };
                 let (daily, in_flight) = (flag(words, "daily"), flag(words, "in-flight"));
                 let code = code(words.pop()?)?;
-                self.status = Some(Status {
-                    code,
-                    retry_after_seconds,
-                    daily,
-                    in_flight,
-                });
+                self.status = Some(Status { code, retry_after_seconds, daily, in_flight });
             }
             "html" => self.html = Some(code(words.pop()?)?),
             "delay" => self.delay = duration(words.pop()?)?,
             "slow" => self.slow = duration(words.pop()?)?,
-            "hang" => self.hang = Some(after(words).ok()?),
+            "hang" => self.hang = Some(after(words).ok()?.map_or(Hang::AtOnce, Hang::After)),
             "events" => self.events = Some(words.pop()?.parse().ok()?),
             "cut" => self.cut = Some(after(words).ok()?.unwrap_or(0)),
             "end" => self.end = Some(after(words).ok()?.unwrap_or(0)),
             "error-event" | "first-event-error" => {
-                let after = if name == "error-event" {
-                    after(words).ok()?.unwrap_or(0)
-                } else {
-                    0
-                };
+                let after = if name == "error-event" { after(words).ok()?.unwrap_or(0) } else { 0 };
                 let code = match named(words, "code") {
                     Some(word) => code(word)?,
                     None => 502,
                 };
-                self.error = Some(ErrorEvent {
-                    after,
-                    code,
-                    raw: flag(words, "raw"),
-                });
+                self.error = Some(ErrorEvent { after, code, raw: flag(words, "raw") });
             }
             "malformed" => self.malformed = Some(after(words).ok()?.unwrap_or(1)),
             "no-usage" => self.no_usage = true,
@@ -172,11 +160,7 @@ impl Script {
             }
             "empty" => self.empty = true,
             "safety" => {
-                self.safety = Some(if flag(words, "prompt") {
-                    Filtered::Prompt
-                } else {
-                    Filtered::Answer
-                });
+                self.safety = Some(if flag(words, "prompt") { Filtered::Prompt } else { Filtered::Answer });
             }
             "length" => self.length = true,
             "generation" => self.late_lookups = named(words, "late")?.parse().ok()?,
@@ -196,10 +180,7 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 fn directives(text: &str) -> impl Iterator<Item = &str> {
-    text.split("[[")
-        .skip(1)
-        .filter_map(|rest| rest.split_once("]]"))
-        .map(|(directive, _)| directive)
+    text.split("[[").skip(1).filter_map(|rest| rest.split_once("]]")).map(|(directive, _)| directive)
 }
 
 /// Takes `name value` out of the words that follow the first.
@@ -226,10 +207,7 @@ fn duration(word: &str) -> Option<Duration> {
     if let Some(milliseconds) = word.strip_suffix("ms") {
         return milliseconds.parse().ok().map(Duration::from_millis);
     }
-    word.strip_suffix('s')?
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    word.strip_suffix('s')?.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 fn unknown(directive: &str) -> String {
@@ -256,25 +234,14 @@ mod tests {
 
     #[test]
     fn a_status_carries_its_hints() {
-        let status = read("[[status 429 retry-after 1.5 daily]]")
-            .unwrap()
-            .status
-            .unwrap();
-        assert_eq!(
-            (status.code, status.retry_after_seconds, status.daily),
-            (429, Some(1.5), true)
-        );
+        let status = read("[[status 429 retry-after 1.5 daily]]").unwrap().status.unwrap();
+        assert_eq!((status.code, status.retry_after_seconds, status.daily), (429, Some(1.5), true));
     }
 
     #[test]
     fn times_counts_by_id_over_both_vendors() {
         let takes = Takes::default();
-        let faults = |vendor| {
-            Script::read("[[status 503 times 2 id x]]", vendor, &takes)
-                .unwrap()
-                .status
-                .is_some()
-        };
+        let faults = |vendor| Script::read("[[status 503 times 2 id x]]", vendor, &takes).unwrap().status.is_some();
         let seen = [Vendor::Gemini, Vendor::OpenRouter, Vendor::Gemini].map(faults);
         assert_eq!(seen, [true, true, false]);
     }
@@ -282,36 +249,23 @@ mod tests {
     #[test]
     fn a_directive_for_the_other_vendor_is_ignored() {
         assert_eq!(read("[[hang on openrouter]]").unwrap(), Script::default());
-        assert_eq!(read("[[hang on gemini]]").unwrap().hang, Some(None));
+        assert_eq!(read("[[hang on gemini]]").unwrap().hang, Some(Hang::AtOnce));
     }
 
     #[test]
     fn say_keeps_its_text_as_it_is() {
-        assert_eq!(
-            read("[[say it three times 2  on]]").unwrap().say.as_deref(),
-            Some("it three times 2  on")
-        );
+        assert_eq!(read("[[say it three times 2  on]]").unwrap().say.as_deref(), Some("it three times 2  on"));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in [
-            "[[stauts 500]]",
-            "[[status 200]]",
-            "[[cut 3]]",
-            "[[slow 20]]",
-            "[[events]]",
-            "[[]]",
-        ] {
+        for text in ["[[stauts 500]]", "[[status 200]]", "[[cut 3]]", "[[slow 20]]", "[[events]]", "[[]]"] {
             assert!(read(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn plain_text_has_no_directives_and_keeps_loose_brackets() {
-        assert_eq!(
-            plain("[[slow 1ms]] Hello [[ world [[length]]"),
-            "Hello [[ world"
-        );
+        assert_eq!(plain("[[slow 1ms]] Hello [[ world [[length]]"), "Hello [[ world");
     }
 }

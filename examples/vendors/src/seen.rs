@@ -99,11 +99,7 @@ pub(crate) struct Journal {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            seen: Mutex::default(),
-            changes: watch::channel(0).0,
-        }
+        Self { started: Instant::now(), seen: Mutex::default(), changes: watch::channel(0).0 }
     }
 }
 
@@ -120,27 +116,16 @@ impl Journal {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            let found = lock(&self.seen)
-                .1
-                .iter()
-                .find(|seen| matches(seen))
-                .cloned();
+            let found = lock(&self.seen).1.iter().find(|seen| matches(seen)).cloned();
             if let Some(seen) = found {
                 return seen;
             }
-            changes
-                .changed()
-                .await
-                .expect("the sender lives as long as self");
+            changes.changed().await.expect("the sender lives as long as self");
         }
     }
 
     fn now_ms(&self) -> u64 {
-        self.started
-            .elapsed()
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX)
+        self.started.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
     }
 
     /// Writes the request down and returns what watches over its answer.
@@ -155,12 +140,9 @@ impl Journal {
             [] => Value::Null,
             body => String::from_utf8_lossy(body).into(),
         };
-        let headers = headers.iter().map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         let mut journal = lock(&self.seen);
         journal.0 += 1;
         let id = journal.0;
@@ -182,11 +164,7 @@ impl Journal {
         });
         drop(journal);
         self.changes.send_modify(|count| *count += 1);
-        Watch {
-            journal: Arc::clone(self),
-            id,
-            ended: false,
-        }
+        Watch { journal: Arc::clone(self), id, ended: false }
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Seen)) {
@@ -207,8 +185,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn status(&self, status: StatusCode) {
-        self.journal
-            .change(self.id, |seen| seen.status = Some(status.as_u16()));
+        self.journal.change(self.id, |seen| seen.status = Some(status.as_u16()));
     }
 
     pub(crate) fn event(&self) {
@@ -227,8 +204,8 @@ impl Watch {
         self.journal.change(self.id, |seen| {
             seen.end = Some(end);
             seen.end_ms = Some(now);
-            seen.left_after_ms = (end == End::ClientLeft)
-                .then(|| now.saturating_sub(seen.last_event_ms.unwrap_or(seen.at_ms)));
+            seen.left_after_ms =
+                (end == End::ClientLeft).then(|| now.saturating_sub(seen.last_event_ms.unwrap_or(seen.at_ms)));
         });
     }
 }
@@ -252,16 +229,12 @@ struct Filter {
 impl Filter {
     fn matches(&self, seen: &Seen) -> bool {
         let end = match (self.end.as_deref(), seen.end) {
-            (None, _) => true,
+            (None, _) | (Some("any"), Some(_)) => true,
             (Some(_), None) => false,
-            (Some("any"), Some(_)) => true,
             (Some(name), Some(end)) => json!(end) == name,
         };
         end && self.vendor.is_none_or(|vendor| vendor == seen.vendor)
-            && self
-                .contains
-                .as_ref()
-                .is_none_or(|text| seen.body.to_string().contains(text))
+            && self.contains.as_ref().is_none_or(|text| seen.body.to_string().contains(text))
     }
 }
 
@@ -274,14 +247,9 @@ async fn read(State(stage): State<Arc<Stage>>, Query(filter): Query<Filter>) -> 
     if let Some(wait_ms) = filter.wait_ms {
         let patience = Duration::from_millis(wait_ms);
         // Nothing in time is an answer too: an empty list.
-        let _found =
-            tokio::time::timeout(patience, journal.until(|seen| filter.matches(seen))).await;
+        let _found = tokio::time::timeout(patience, journal.until(|seen| filter.matches(seen))).await;
     }
-    let requests: Vec<Seen> = journal
-        .all()
-        .into_iter()
-        .filter(|seen| filter.matches(seen))
-        .collect();
+    let requests: Vec<Seen> = journal.all().into_iter().filter(|seen| filter.matches(seen)).collect();
     Json(json!({"now_ms": journal.now_ms(), "requests": requests}))
 }
 
@@ -296,11 +264,7 @@ mod tests {
 
     fn open(journal: &Arc<Journal>, body: &str) -> Watch {
         let uri = Uri::from_static("/api/v1/chat/completions?x=1");
-        journal.open(
-            Vendor::OpenRouter,
-            (&Method::POST, &uri, &HeaderMap::new()),
-            body.as_bytes(),
-        )
+        journal.open(Vendor::OpenRouter, (&Method::POST, &uri, &HeaderMap::new()), body.as_bytes())
     }
 
     #[test]
@@ -310,10 +274,7 @@ mod tests {
         watch.event();
         drop(watch);
         let seen = &journal.all()[0];
-        assert_eq!(
-            (seen.end, seen.events, &seen.body["a"]),
-            (Some(End::ClientLeft), 1, &json!(1))
-        );
+        assert_eq!((seen.end, seen.events, &seen.body["a"]), (Some(End::ClientLeft), 1, &json!(1)));
         assert!(seen.left_after_ms.is_some());
     }
 
@@ -324,20 +285,14 @@ mod tests {
         watch.end(End::Completed);
         drop(watch);
         let seen = &journal.all()[0];
-        assert_eq!(
-            (seen.end, seen.left_after_ms, &seen.body),
-            (Some(End::Completed), None, &json!("not json"))
-        );
+        assert_eq!((seen.end, seen.left_after_ms, &seen.body), (Some(End::Completed), None, &json!("not json")));
     }
 
     #[test]
     fn a_filter_for_an_end_does_not_match_what_still_runs() {
         let journal = Arc::default();
         let _running = open(&journal, "{}");
-        let filter = |end: &str| Filter {
-            end: Some(end.to_owned()),
-            ..Filter::default()
-        };
+        let filter = |end: &str| Filter { end: Some(end.to_owned()), ..Filter::default() };
         assert!(!filter("any").matches(&journal.all()[0]));
         assert!(Filter::default().matches(&journal.all()[0]));
     }

@@ -15,11 +15,7 @@ impl Name {
     /// The number before the dot; 0 for a family that is not Gemini.
     pub(super) fn generation(&self) -> u32 {
         let number = self.0.strip_prefix("gemini-").unwrap_or_default();
-        number
-            .split(['.', '-'])
-            .next()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
+        number.split(['.', '-']).next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
     /// The signature for a call of this function, or for a text.
@@ -38,19 +34,9 @@ pub(super) fn listing(model: &Model) -> Option<Value> {
     let name = model.gemini.as_deref()?;
     let chat = model.kind == Kind::Chat;
     let methods = if chat {
-        json!([
-            "generateContent",
-            "countTokens",
-            "createCachedContent",
-            "batchGenerateContent"
-        ])
+        json!(["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"])
     } else {
-        json!([
-            "embedContent",
-            "countTextTokens",
-            "countTokens",
-            "asyncBatchEmbedContent"
-        ])
+        json!(["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"])
     };
     let mut listing = json!({
         "name": format!("models/{name}"), "version": "001", "displayName": model.name,

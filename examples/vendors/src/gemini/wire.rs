@@ -1,14 +1,12 @@
 //! Gemini's shapes: requests become questions, replies become answers, events and errors.
 
-use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::model::Name;
 use crate::{
     mind::{self, Choice, Finish, Question, Reply, Usage},
-    play::{self, Dialect},
-    script::{self, ErrorEvent, Filtered, Script, Status},
+    script::{self, Filtered, Script},
 };
 
 fn contents(request: &Value) -> impl DoubleEndedIterator<Item = &Value> {
@@ -20,17 +18,13 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn text(content: &Value) -> String {
-    parts(content)
-        .filter_map(|part| part["text"].as_str())
-        .collect::<Vec<_>>()
-        .join(" ")
+    parts(content).filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// The last content that is the user's own, not results.
 fn last_user(request: &Value) -> Option<&Value> {
-    let own = |content: &&Value| {
-        content["role"] != "model" && parts(content).any(|part| part["functionResponse"].is_null())
-    };
+    let own =
+        |content: &&Value| content["role"] != "model" && parts(content).any(|part| part["functionResponse"].is_null());
     contents(request).rev().find(own)
 }
 
@@ -40,73 +34,32 @@ pub(super) fn last_user_text(request: &Value) -> String {
 
 pub(super) fn question(name: &Name, request: &Value) -> Question {
     let config = &request["generationConfig"];
-    let media: Vec<_> = last_user(request)
-        .into_iter()
-        .flat_map(parts)
-        .filter_map(media)
-        .collect();
-    let results = contents(request)
-        .next_back()
-        .into_iter()
-        .flat_map(parts)
-        .filter_map(|part| {
-            let result = part["functionResponse"].as_object()?;
-            let response = result.get("response").unwrap_or(&Value::Null);
-            // One lonely text is shown bare, whatever the key it was wrapped in.
-            let lonely = response
-                .as_object()
-                .filter(|fields| fields.len() == 1)
-                .and_then(|fields| fields.values().next()?.as_str());
-            Some((
-                result.get("name")?.as_str()?.to_owned(),
-                lonely.map_or(response.to_string(), str::to_owned),
-            ))
-        });
-    let declarations = request["tools"].as_array().into_iter().flatten();
-    let declarations = declarations.flat_map(|tool| {
-        tool["functionDeclarations"]
-            .as_array()
-            .into_iter()
-            .flatten()
+    let media: Vec<_> = last_user(request).into_iter().flat_map(parts).filter_map(media).collect();
+    let results = contents(request).next_back().into_iter().flat_map(parts).filter_map(|part| {
+        let result = part["functionResponse"].as_object()?;
+        let response = result.get("response").unwrap_or(&Value::Null);
+        // One lonely text is shown bare, whatever the key it was wrapped in.
+        let lonely =
+            response.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.values().next()?.as_str());
+        Some((result.get("name")?.as_str()?.to_owned(), lonely.map_or(response.to_string(), str::to_owned)))
     });
+    let declarations = request["tools"].as_array().into_iter().flatten();
+    let declarations = declarations.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
     let tools = declarations.filter_map(|tool| {
-        let schema = if tool["parameters"].is_null() {
-            &tool["parametersJsonSchema"]
-        } else {
-            &tool["parameters"]
-        };
+        let schema = if tool["parameters"].is_null() { &tool["parametersJsonSchema"] } else { &tool["parameters"] };
         Some((tool["name"].as_str()?.to_owned(), schema.clone()))
     });
     let calling = &request["toolConfig"]["functionCallingConfig"];
-    let allowed = calling["allowedFunctionNames"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let choice = match calling["mode"]
-        .as_str()
-        .unwrap_or_default()
-        .to_uppercase()
-        .as_str()
-    {
+    let allowed = calling["allowedFunctionNames"].as_array().into_iter().flatten();
+    let choice = match calling["mode"].as_str().unwrap_or_default().to_uppercase().as_str() {
         "NONE" => Choice::None,
-        "ANY" => Choice::Must(
-            allowed
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        ),
+        "ANY" => Choice::Must(allowed.filter_map(Value::as_str).map(str::to_owned).collect()),
         _ => Choice::Auto,
     };
-    let schema = if config["responseJsonSchema"].is_null() {
-        &config["responseSchema"]
-    } else {
-        &config["responseJsonSchema"]
-    };
+    let schema =
+        if config["responseJsonSchema"].is_null() { &config["responseSchema"] } else { &config["responseJsonSchema"] };
     let told = text(&request["systemInstruction"]);
-    let everything: String = contents(request)
-        .map(|content| text(content) + " ")
-        .collect::<String>()
-        + &told;
+    let everything: String = contents(request).map(|content| text(content) + " ").collect::<String>() + &told;
     Question {
         told,
         asked: script::plain(&last_user_text(request)),
@@ -124,12 +77,7 @@ pub(super) fn question(name: &Name, request: &Value) -> Question {
             .map(str::to_owned)
             .collect(),
         thinking: thinking(name, &config["thinkingConfig"]),
-        prompt_tokens: mind::prompt_tokens(
-            &everything,
-            contents(request).count(),
-            media.len(),
-            &request["tools"],
-        ),
+        prompt_tokens: mind::prompt_tokens(&everything, contents(request).count(), media.len(), &request["tools"]),
         media,
     }
 }
@@ -140,12 +88,7 @@ fn thinking(name: &Name, config: &Value) -> u64 {
     if !thinks || config["thinkingBudget"] == 0 {
         return 0;
     }
-    match config["thinkingLevel"]
-        .as_str()
-        .unwrap_or_default()
-        .to_uppercase()
-        .as_str()
-    {
+    match config["thinkingLevel"].as_str().unwrap_or_default().to_uppercase().as_str() {
         "MINIMAL" => 1,
         "LOW" => 4,
         "HIGH" | "XHIGH" => 16,
@@ -155,9 +98,7 @@ fn thinking(name: &Name, config: &Value) -> u64 {
 
 fn media(part: &Value) -> Option<(String, usize)> {
     let blob = &part["inlineData"];
-    let size = STANDARD
-        .decode(blob["data"].as_str()?)
-        .map_or(0, |bytes| bytes.len());
+    let size = STANDARD.decode(blob["data"].as_str()?).map_or(0, |bytes| bytes.len());
     Some((blob["mimeType"].as_str()?.to_owned(), size))
 }
 
@@ -191,11 +132,7 @@ impl Frame<'_> {
     /// Thoughts are shown only to those who ask; they are billed either way.
     fn thought(&self, reply: &Reply) -> Option<Value> {
         let shown = self.config()["thinkingConfig"]["includeThoughts"] == true;
-        reply
-            .thoughts
-            .as_ref()
-            .filter(|_| shown)
-            .map(|text| json!({"text": text, "thought": true}))
+        reply.thoughts.as_ref().filter(|_| shown).map(|text| json!({"text": text, "thought": true}))
     }
 
     fn calls(&self, reply: &Reply) -> Vec<Value> {
@@ -216,13 +153,9 @@ impl Frame<'_> {
 
     fn logprobs(&self, reply: &Reply, candidate: &mut Value) {
         if self.config()["responseLogprobs"] == true {
-            let token =
-                |piece: &String| json!({"token": piece, "tokenId": 1, "logProbability": -0.25});
+            let token = |piece: &String| json!({"token": piece, "tokenId": 1, "logProbability": -0.25});
             let chosen: Vec<_> = reply.pieces.iter().map(token).collect();
-            let top: Vec<_> = chosen
-                .iter()
-                .map(|token| json!({"candidates": [token]}))
-                .collect();
+            let top: Vec<_> = chosen.iter().map(|token| json!({"candidates": [token]})).collect();
             candidate["avgLogprobs"] = json!(-0.25);
             candidate["logprobsResult"] = json!({"chosenCandidates": chosen, "topCandidates": top});
         }
@@ -252,10 +185,7 @@ impl Frame<'_> {
             candidate
         };
         let count = self.candidates();
-        self.envelope(
-            (0..count).map(candidate).collect(),
-            usage(reply.usage.completion * count),
-        )
+        self.envelope((0..count).map(candidate).collect(), usage(reply.usage.completion * count))
     }
 
     /// Increments of text, usage that grows with them, calls whole, and the reason in an event of its own.
@@ -266,8 +196,7 @@ impl Frame<'_> {
         let mut events = Vec::new();
         let mut spoken = 0;
         let usage = |spoken: u64| (!script.no_usage).then(|| usage(reply.usage, spoken));
-        let signed =
-            self.name.generation() >= 3 && reply.thoughts.is_some() && !reply.pieces.is_empty();
+        let signed = self.name.generation() >= 3 && reply.thoughts.is_some() && !reply.pieces.is_empty();
         for index in 0..self.candidates() {
             let piece = |part: Value| json!({"content": {"parts": [part], "role": "model"}, "index": index});
             let mut said: Vec<Value> = self.thought(reply).into_iter().collect();
@@ -275,8 +204,7 @@ impl Frame<'_> {
             said.extend(self.calls(reply));
             for part in said {
                 // A scripted count of the whole answer bounds what its parts may claim.
-                spoken = (spoken + u64::from(part["thought"] != true))
-                    .min(reply.usage.completion * (index + 1));
+                spoken = (spoken + u64::from(part["thought"] != true)).min(reply.usage.completion * (index + 1));
                 events.push(self.envelope(vec![piece(part)], usage(spoken)));
             }
             spoken = reply.usage.completion * (index + 1);
@@ -318,7 +246,8 @@ fn finish(finish: Finish, candidate: &mut Value) {
     match finish {
         Finish::Calls => candidate["finishMessage"] = json!("Model generated function call(s)."),
         Finish::Filtered(_) => {
-            candidate["safetyRatings"] = json!([{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": true}]);
+            candidate["safetyRatings"] =
+                json!([{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": true}]);
         }
         Finish::Stop | Finish::Length => {}
     }
@@ -339,72 +268,4 @@ fn usage(usage: Usage, completion: u64) -> Value {
         counts[name] = json!(count);
     }
     counts
-}
-
-pub(crate) struct Gemini;
-
-impl Dialect for Gemini {
-    fn refuse(status: &Status) -> Response {
-        let mut body = fault(status.code);
-        let mut details = Vec::new();
-        if status.code == 429 {
-            let id = if status.daily {
-                "GenerateRequestsPerDayPerProjectPerModel"
-            } else {
-                "GenerateRequestsPerMinutePerProjectPerModel"
-            };
-            details.push(json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{
-                "quotaMetric": "generativelanguage.googleapis.com/generate_content_paid_tier_requests",
-                "quotaId": id, "quotaDimensions": {"location": "global", "model": "scripted"}, "quotaValue": "20",
-            }]}));
-        }
-        if let Some(seconds) = status.retry_after_seconds {
-            // No Retry-After header: this is the only place where Google says it.
-            details.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}));
-        }
-        if !details.is_empty() {
-            body["error"]["details"] = details.into();
-        }
-        play::json(status.code, &body)
-    }
-
-    fn failed_answer(_: &Value, code: u16) -> Response {
-        play::json(code, &fault(code))
-    }
-
-    fn error_event(_: &Value, error: &ErrorEvent) -> Value {
-        fault(error.code)
-    }
-}
-
-fn fault(code: u16) -> Value {
-    let (status, message) = match code {
-        400 => ("INVALID_ARGUMENT", "Request contains an invalid argument."),
-        401 => (
-            "UNAUTHENTICATED",
-            "Request had invalid authentication credentials.",
-        ),
-        403 => (
-            "PERMISSION_DENIED",
-            "Your API key was reported as leaked. Please use another API key.",
-        ),
-        404 => ("NOT_FOUND", "Requested entity was not found."),
-        409 => ("ABORTED", "The operation was aborted."),
-        429 => (
-            "RESOURCE_EXHAUSTED",
-            "You exceeded your current quota, please check your plan and billing details.",
-        ),
-        499 => ("CANCELLED", "The operation was cancelled."),
-        501 => ("UNIMPLEMENTED", "Operation is not implemented."),
-        503 => (
-            "UNAVAILABLE",
-            "The model is overloaded. Please try again later.",
-        ),
-        504 => (
-            "DEADLINE_EXCEEDED",
-            "Deadline expired before operation could complete.",
-        ),
-        _ => ("INTERNAL", "An internal error has occurred."),
-    };
-    json!({"error": {"code": code, "message": message, "status": status}})
 }

@@ -6,19 +6,9 @@ use super::wire::words;
 use crate::{catalogue::Model, mind::Reply};
 
 /// The record of a finished or abandoned call. A stream that was left is billed for what it had sent.
-pub(super) fn record(
-    id: &str,
-    model: &Model,
-    reply: &Reply,
-    sent: Option<u64>,
-    cancelled: bool,
-) -> Value {
+pub(super) fn record(id: &str, model: &Model, reply: &Reply, sent: Option<u64>, cancelled: bool) -> Value {
     let full = reply.usage.completion + reply.usage.reasoning;
-    let completion = if cancelled {
-        sent.unwrap_or(full).min(full)
-    } else {
-        full
-    };
+    let completion = if cancelled { sent.unwrap_or(full).min(full) } else { full };
     let cost = model.cost(reply.usage.prompt, reply.usage.cached, completion);
     let finish = (!cancelled).then(|| words(reply.finish));
     let mut record = json!({

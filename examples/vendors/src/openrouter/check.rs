@@ -11,10 +11,7 @@ pub(crate) struct Refusal {
 
 pub(crate) fn refusal(status: u16, message: impl Into<String>, kind: &str) -> Refusal {
     let message = message.into();
-    Refusal {
-        status,
-        body: json!({"error": {"code": status, "message": message, "metadata": {"error_type": kind}}}),
-    }
+    Refusal { status, body: json!({"error": {"code": status, "message": message, "metadata": {"error_type": kind}}}) }
 }
 
 /// What the provider behind it refuses is wrapped.
@@ -22,8 +19,7 @@ fn provider(message: &str, param: &str) -> Refusal {
     let raw = json!({"error": {
         "message": message, "type": "invalid_request_error", "param": param, "code": Value::Null,
     }});
-    let metadata =
-        json!({"provider_name": "OpenAI", "raw": raw.to_string(), "error_type": "invalid_request"});
+    let metadata = json!({"provider_name": "OpenAI", "raw": raw.to_string(), "error_type": "invalid_request"});
     let body = json!({"error": {"code": 400, "message": "Provider returned error", "metadata": metadata},
         "user_id": "user_scripted"});
     Refusal { status: 400, body }
@@ -36,9 +32,7 @@ fn invalid(message: impl Into<String>) -> Refusal {
 /// Checks a chat request; what is unknown is let through, as OpenRouter does.
 pub(crate) fn chat(body: &Value) -> Result<(), Refusal> {
     let Some(messages) = body["messages"].as_array() else {
-        return Err(invalid(
-            "Input required: specify \"prompt\" or \"messages\"",
-        ));
+        return Err(invalid("Input required: specify \"prompt\" or \"messages\""));
     };
     if messages.is_empty() {
         return Err(invalid("Input must have at least 1 token."));
@@ -63,9 +57,7 @@ pub(crate) fn chat(body: &Value) -> Result<(), Refusal> {
         && !body["reasoning"]["effort"].is_null()
         && body["reasoning_effort"] != body["reasoning"]["effort"]
     {
-        return Err(invalid(
-            "reasoning_effort and reasoning.effort must not differ",
-        ));
+        return Err(invalid("reasoning_effort and reasoning.effort must not differ"));
     }
     if !matches!(body["stream"], Value::Null | Value::Bool(_)) {
         return Err(invalid("stream: expected a boolean"));
@@ -84,10 +76,7 @@ pub(crate) fn chat(body: &Value) -> Result<(), Refusal> {
 fn message(position: usize, message: &Value) -> Result<(), Refusal> {
     let role = message["role"].as_str().unwrap_or_default();
     if !matches!(role, "system" | "developer" | "user" | "assistant" | "tool") {
-        return Err(invalid(format!(
-            "messages[{position}].role: invalid value {}",
-            message["role"]
-        )));
+        return Err(invalid(format!("messages[{position}].role: invalid value {}", message["role"])));
     }
     let content = &message["content"];
     match content {
@@ -95,36 +84,22 @@ fn message(position: usize, message: &Value) -> Result<(), Refusal> {
         Value::Null if role == "assistant" => {}
         Value::Array(parts) => {
             for (index, part) in parts.iter().enumerate() {
-                self::part(part).map_err(|what| {
-                    invalid(format!("messages[{position}].content[{index}]: {what}"))
-                })?;
+                self::part(part).map_err(|what| invalid(format!("messages[{position}].content[{index}]: {what}")))?;
                 if let Some(url) = part["image_url"]["url"].as_str() {
                     image(url)?;
                 }
             }
         }
         _ => {
-            return Err(invalid(format!(
-                "messages[{position}].content: expected a string or a list of parts"
-            )));
+            return Err(invalid(format!("messages[{position}].content: expected a string or a list of parts")));
         }
     }
     if role == "tool" && !message["tool_call_id"].is_string() {
-        return Err(invalid(format!(
-            "messages[{position}].tool_call_id: required"
-        )));
+        return Err(invalid(format!("messages[{position}].tool_call_id: required")));
     }
-    for (index, call) in message["tool_calls"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (index, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
         let function = &call["function"];
-        if !call["id"].is_string()
-            || !function["name"].is_string()
-            || !function["arguments"].is_string()
-        {
+        if !call["id"].is_string() || !function["name"].is_string() || !function["arguments"].is_string() {
             return Err(invalid(format!(
                 "messages[{position}].tool_calls[{index}]: id, name and arguments are strings"
             )));
@@ -142,20 +117,14 @@ fn part(part: &Value) -> Result<(), &'static str> {
         Some("video_url") => part["video_url"]["url"].is_string(),
         _ => return Err("unknown part type"),
     };
-    if present {
-        Ok(())
-    } else {
-        Err("the part lacks what its type says")
-    }
+    if present { Ok(()) } else { Err("the part lacks what its type says") }
 }
 
 fn image(url: &str) -> Result<(), Refusal> {
     let Some(data) = url.strip_prefix("data:") else {
         return Ok(());
     };
-    let bytes = data
-        .split_once(";base64,")
-        .and_then(|(_, data)| STANDARD.decode(data).ok());
+    let bytes = data.split_once(";base64,").and_then(|(_, data)| STANDARD.decode(data).ok());
     match bytes {
         Some(bytes) if !bytes.is_empty() => Ok(()),
         _ => Err(refusal(400, "Invalid base64 image_url.", "invalid_image")),
@@ -177,23 +146,16 @@ fn results_answer_calls(messages: &[Value]) -> Result<(), Refusal> {
             if !open.is_empty() {
                 return Err(unanswered());
             }
-            open = message["tool_calls"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|call| call["id"].as_str())
-                .collect();
+            open =
+                message["tool_calls"].as_array().into_iter().flatten().filter_map(|call| call["id"].as_str()).collect();
         }
     }
-    if open.is_empty() {
-        Ok(())
-    } else {
-        Err(unanswered())
-    }
+    if open.is_empty() { Ok(()) } else { Err(unanswered()) }
 }
 
 fn unanswered() -> Refusal {
-    let text = "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'.";
+    let text =
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'.";
     provider(text, "messages")
 }
 
@@ -202,27 +164,21 @@ fn tools(body: &Value) -> Result<(), Refusal> {
         let name = tool["function"]["name"].as_str().unwrap_or_default();
         let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
         match tool["type"].as_str() {
-            Some("function") if !name.is_empty() && name.len() <= 64 && name.chars().all(plain) => {
-            }
+            Some("function") if !name.is_empty() && name.len() <= 64 && name.chars().all(plain) => {}
             Some(kind) if kind.starts_with("openrouter:") => {}
             _ => {
-                return Err(invalid(format!(
-                    "tools[{index}]: expected a function with a name"
-                )));
+                return Err(invalid(format!("tools[{index}]: expected a function with a name")));
             }
         }
     }
     let wanted = body["tool_choice"]["function"]["name"].as_str();
     let known = |name: &str| {
-        body["tools"]
-            .as_array()
-            .is_some_and(|tools| tools.iter().any(|tool| tool["function"]["name"] == name))
+        body["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["function"]["name"] == name))
     };
     match wanted {
-        Some(name) if !known(name) => Err(provider(
-            "Tool choice names a function that is not in 'tools'.",
-            "tool_choice",
-        )),
+        Some(name) if !known(name) => {
+            Err(provider("Tool choice names a function that is not in 'tools'.", "tool_choice"))
+        }
         _ => Ok(()),
     }
 }
@@ -230,16 +186,8 @@ fn tools(body: &Value) -> Result<(), Refusal> {
 fn number(body: &Value, name: &str, least: f64, most: f64) -> Result<(), Refusal> {
     match &body[name] {
         Value::Null => Ok(()),
-        value
-            if value
-                .as_f64()
-                .is_some_and(|value| (least..=most).contains(&value)) =>
-        {
-            Ok(())
-        }
-        _ => Err(invalid(format!(
-            "{name}: expected a number from {least} to {most}"
-        ))),
+        value if value.as_f64().is_some_and(|value| (least..=most).contains(&value)) => Ok(()),
+        _ => Err(invalid(format!("{name}: expected a number from {least} to {most}"))),
     }
 }
 
@@ -247,23 +195,17 @@ fn number(body: &Value, name: &str, least: f64, most: f64) -> Result<(), Refusal
 mod tests {
     use super::*;
 
-    fn status(body: Value) -> u16 {
-        chat(&body).map_or_else(|refusal| refusal.status, |()| 200)
+    fn status(body: &Value) -> u16 {
+        chat(body).map_or_else(|refusal| refusal.status, |()| 200)
     }
 
     #[test]
     fn plain_requests_pass_with_fields_nobody_knows() {
         let messages = json!([{"role": "user", "content": "hi"}]);
-        assert_eq!(
-            status(json!({"messages": messages, "top_k": 3, "whatever": {}})),
-            200
-        );
-        assert_eq!(status(json!({"messages": []})), 400);
-        assert_eq!(status(json!({"messages": messages, "temperature": 3})), 400);
-        assert_eq!(
-            status(json!({"messages": [{"role": "robot", "content": "hi"}]})),
-            400
-        );
+        assert_eq!(status(&json!({"messages": messages, "top_k": 3, "whatever": {}})), 200);
+        assert_eq!(status(&json!({"messages": []})), 400);
+        assert_eq!(status(&json!({"messages": messages, "temperature": 3})), 400);
+        assert_eq!(status(&json!({"messages": [{"role": "robot", "content": "hi"}]})), 400);
     }
 
     #[test]
@@ -271,16 +213,16 @@ mod tests {
         let call = json!({"role": "assistant", "content": null, "tool_calls": [
             {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
         let result = json!({"role": "tool", "tool_call_id": "a", "content": "1"});
-        assert_eq!(status(json!({"messages": [call, result]})), 200);
-        assert_eq!(status(json!({"messages": [result]})), 400);
-        assert_eq!(status(json!({"messages": [call]})), 400);
-        assert_eq!(status(json!({"messages": [call, result, result]})), 400);
+        assert_eq!(status(&json!({"messages": [call, result]})), 200);
+        assert_eq!(status(&json!({"messages": [result]})), 400);
+        assert_eq!(status(&json!({"messages": [call]})), 400);
+        assert_eq!(status(&json!({"messages": [call, result, result]})), 400);
     }
 
     #[test]
     fn an_image_that_is_not_base64_is_refused() {
         let with = |url: &str| {
-            status(json!({"messages": [{"role": "user", "content": [
+            status(&json!({"messages": [{"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": url}}]}]}))
         };
         assert_eq!(with("data:image/png;base64,aGk="), 200);

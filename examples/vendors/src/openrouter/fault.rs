@@ -35,8 +35,7 @@ impl Dialect for OpenRouter {
             "user_id": "user_scripted"});
         let mut response = play::json(status.code, &body);
         if let Some(seconds) = status.retry_after_seconds {
-            let value =
-                HeaderValue::from_str(&seconds.to_string()).expect("a number is a header value");
+            let value = HeaderValue::from_str(&seconds.to_string()).expect("a number is a header value");
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         response
@@ -63,8 +62,7 @@ impl Dialect for OpenRouter {
         }
         event["choices"] = json!([{"index": 0, "delta": {"content": ""}, "finish_reason": "error",
             "native_finish_reason": null}]);
-        event["error"] =
-            json!({"code": error.code, "message": message, "metadata": {"error_type": kind}});
+        event["error"] = json!({"code": error.code, "message": message, "metadata": {"error_type": kind}});
         event
     }
 }
@@ -85,10 +83,7 @@ fn fault(code: u16) -> (&'static str, &'static str) {
         422 => ("The request cannot be processed", "unprocessable"),
         429 => ("Provider returned error", "rate_limit_exceeded"),
         502 => ("Provider disconnected unexpectedly", "provider_unavailable"),
-        503 => (
-            "There is no available model provider that meets your routing requirements",
-            "provider_overloaded",
-        ),
+        503 => ("There is no available model provider that meets your routing requirements", "provider_overloaded"),
         504 => ("The provider did not answer in time", "timeout"),
         529 => ("Provider overloaded", "provider_overloaded"),
         _ => ("Internal Server Error", "server"),

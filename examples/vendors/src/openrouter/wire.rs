@@ -14,11 +14,8 @@ use crate::{
 const THINKING_TOKENS: u64 = 16;
 
 pub(super) fn last_user_text(body: &Value) -> String {
-    let last = messages(body)
-        .rev()
-        .find(|message| message["role"] == "user");
-    last.map(|message| text(&message["content"]))
-        .unwrap_or_default()
+    let last = messages(body).rev().find(|message| message["role"] == "user");
+    last.map(|message| text(&message["content"])).unwrap_or_default()
 }
 
 fn messages(body: &Value) -> impl DoubleEndedIterator<Item = &Value> {
@@ -28,11 +25,7 @@ fn messages(body: &Value) -> impl DoubleEndedIterator<Item = &Value> {
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect::<Vec<_>>()
-            .join(" "),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" "),
         _ => String::new(),
     }
 }
@@ -40,27 +33,15 @@ fn text(content: &Value) -> String {
 pub(super) fn question(body: &Value, model: &Model) -> Question {
     let texts = |wanted: fn(&str) -> bool| {
         let chosen = messages(body).filter(|message| message["role"].as_str().is_some_and(wanted));
-        chosen
-            .map(|message| text(&message["content"]))
-            .collect::<Vec<_>>()
-            .join(" ")
+        chosen.map(|message| text(&message["content"])).collect::<Vec<_>>().join(" ")
     };
-    let last = messages(body)
-        .rev()
-        .find(|message| message["role"] == "user");
-    let media: Vec<_> = last
-        .and_then(|message| message["content"].as_array())
-        .into_iter()
-        .flatten()
-        .filter_map(media)
-        .collect();
+    let last = messages(body).rev().find(|message| message["role"] == "user");
+    let media: Vec<_> =
+        last.and_then(|message| message["content"].as_array()).into_iter().flatten().filter_map(media).collect();
     let named = |id: &Value| {
-        let calls = messages(body)
-            .flat_map(|message| message["tool_calls"].as_array().into_iter().flatten());
+        let calls = messages(body).flat_map(|message| message["tool_calls"].as_array().into_iter().flatten());
         let call = calls.into_iter().find(|call| call["id"] == *id);
-        call.and_then(|call| call["function"]["name"].as_str())
-            .unwrap_or_default()
-            .to_owned()
+        call.and_then(|call| call["function"]["name"].as_str()).unwrap_or_default().to_owned()
     };
     let mut results: Vec<_> = messages(body)
         .rev()
@@ -68,9 +49,7 @@ pub(super) fn question(body: &Value, model: &Model) -> Question {
         .map(|message| (named(&message["tool_call_id"]), text(&message["content"])))
         .collect();
     results.reverse();
-    let effort = body["reasoning_effort"]
-        .as_str()
-        .or(body["reasoning"]["effort"].as_str());
+    let effort = body["reasoning_effort"].as_str().or(body["reasoning"]["effort"].as_str());
     let thinks = match effort {
         Some(effort) => effort != "none",
         None => body["reasoning"]["enabled"] == true || body["reasoning"]["max_tokens"].is_u64(),
@@ -78,25 +57,14 @@ pub(super) fn question(body: &Value, model: &Model) -> Question {
     let choice = match &body["tool_choice"] {
         Value::String(word) if word == "none" => Choice::None,
         Value::String(word) if word == "required" => Choice::Must(Vec::new()),
-        Value::Object(_) => Choice::Must(
-            body["tool_choice"]["function"]["name"]
-                .as_str()
-                .map(str::to_owned)
-                .into_iter()
-                .collect(),
-        ),
+        Value::Object(_) => {
+            Choice::Must(body["tool_choice"]["function"]["name"].as_str().map(str::to_owned).into_iter().collect())
+        }
         _ => Choice::Auto,
     };
-    let tools = body["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| {
-            Some((
-                tool["function"]["name"].as_str()?.to_owned(),
-                tool["function"]["parameters"].clone(),
-            ))
-        });
+    let tools = body["tools"].as_array().into_iter().flatten().filter_map(|tool| {
+        Some((tool["function"]["name"].as_str()?.to_owned(), tool["function"]["parameters"].clone()))
+    });
     let format = &body["response_format"];
     Question {
         told: texts(|role| role == "system" || role == "developer"),
@@ -110,59 +78,29 @@ pub(super) fn question(body: &Value, model: &Model) -> Question {
             Some("json_object") => Some(Value::Null),
             _ => None,
         },
-        max_tokens: body["max_completion_tokens"]
-            .as_u64()
-            .or(body["max_tokens"].as_u64()),
+        max_tokens: body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()),
         stop: match &body["stop"] {
             Value::String(stop) => vec![stop.clone()],
-            stops => stops
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            stops => stops.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
         },
-        thinking: if thinks && model.reasoning == Some(true) {
-            THINKING_TOKENS
-        } else {
-            0
-        },
-        prompt_tokens: mind::prompt_tokens(
-            &texts(|_| true),
-            messages(body).count(),
-            media.len(),
-            &body["tools"],
-        ),
+        thinking: if thinks && model.reasoning == Some(true) { THINKING_TOKENS } else { 0 },
+        prompt_tokens: mind::prompt_tokens(&texts(|_| true), messages(body).count(), media.len(), &body["tools"]),
         media,
     }
 }
 
 /// Media type and size of a part that is not text.
 fn media(part: &Value) -> Option<(String, usize)> {
-    let url = part["image_url"]["url"]
-        .as_str()
-        .or(part["file"]["file_data"].as_str());
+    let url = part["image_url"]["url"].as_str().or(part["file"]["file_data"].as_str());
     if let Some(url) = url {
-        let Some((kind, data)) = url
-            .strip_prefix("data:")
-            .and_then(|data| data.split_once(";base64,"))
-        else {
+        let Some((kind, data)) = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) else {
             return Some((url.to_owned(), 0));
         };
-        return Some((
-            kind.to_owned(),
-            STANDARD.decode(data).map_or(0, |bytes| bytes.len()),
-        ));
+        return Some((kind.to_owned(), STANDARD.decode(data).map_or(0, |bytes| bytes.len())));
     }
     let audio = &part["input_audio"];
-    let bytes = STANDARD
-        .decode(audio["data"].as_str()?)
-        .map_or(0, |bytes| bytes.len());
-    Some((
-        format!("audio/{}", audio["format"].as_str().unwrap_or("wav")),
-        bytes,
-    ))
+    let bytes = STANDARD.decode(audio["data"].as_str()?).map_or(0, |bytes| bytes.len());
+    Some((format!("audio/{}", audio["format"].as_str().unwrap_or("wav")), bytes))
 }
 
 /// What all chunks of one answer share.
@@ -178,7 +116,7 @@ impl Frame<'_> {
         self.body["n"].as_u64().unwrap_or(1)
     }
 
-    fn envelope(&self, object: &str, choices: Vec<Value>) -> Value {
+    fn envelope(&self, object: &str, choices: &[Value]) -> Value {
         json!({
             "id": self.id, "object": object, "created": self.created, "model": self.model.id, "provider": "OpenAI",
             "choices": choices, "system_fingerprint": null,
@@ -207,17 +145,13 @@ impl Frame<'_> {
                 message["tool_calls"] = calls.into();
             }
             if let Some(thoughts) = &reply.thoughts {
-                message["reasoning_details"] =
-                    json!([{"type": "reasoning.text", "text": thoughts, "index": 0}]);
+                message["reasoning_details"] = json!([{"type": "reasoning.text", "text": thoughts, "index": 0}]);
             }
             let (finish, native) = words(reply.finish);
             json!({"index": index, "message": message, "finish_reason": finish, "native_finish_reason": native,
                 "logprobs": self.logprobs(&reply.pieces)})
         };
-        let mut answer = self.envelope(
-            "chat.completion",
-            (0..self.choices()).map(message).collect(),
-        );
+        let mut answer = self.envelope("chat.completion", &(0..self.choices()).map(message).collect::<Vec<_>>());
         if !script.no_usage {
             answer["usage"] = usage(self.model, reply.usage, self.choices());
         }
@@ -225,34 +159,25 @@ impl Frame<'_> {
     }
 
     fn calls<'a>(&'a self, reply: &'a Reply, choice: u64) -> impl Iterator<Item = Value> + 'a {
-        reply
-            .calls
-            .iter()
-            .enumerate()
-            .map(move |(index, (name, arguments))| {
-                json!({"index": index, "id": self.call_id(choice, index), "type": "function",
+        reply.calls.iter().enumerate().map(move |(index, (name, arguments))| {
+            json!({"index": index, "id": self.call_id(choice, index), "type": "function",
                 "function": {"name": name, "arguments": arguments.to_string()}})
-            })
+        })
     }
 
     fn call_id(&self, choice: u64, index: usize) -> String {
         format!("call_{}_{choice}_{index}", self.created)
     }
 
-    fn chunk(
-        &self,
-        index: u64,
-        mut delta: Value,
-        finish: Option<Finish>,
-        pieces: &[String],
-    ) -> Value {
+    fn chunk(&self, index: u64, mut delta: Value, finish: Option<Finish>, pieces: &[String]) -> Value {
         delta["role"] = json!("assistant");
         let (finish, native) = finish.map(words).unzip();
-        let mut choice = json!({"index": index, "delta": delta, "finish_reason": finish, "native_finish_reason": native});
+        let mut choice =
+            json!({"index": index, "delta": delta, "finish_reason": finish, "native_finish_reason": native});
         if self.body["logprobs"] == true {
             choice["logprobs"] = self.logprobs(pieces);
         }
-        self.envelope("chat.completion.chunk", vec![choice])
+        self.envelope("chat.completion.chunk", &[choice])
     }
 
     pub(super) fn events(&self, reply: &Reply, script: &Script) -> Vec<Value> {
@@ -260,34 +185,20 @@ impl Frame<'_> {
         for index in 0..self.choices() {
             if let Some(thoughts) = &reply.thoughts {
                 let details = json!([{"type": "reasoning.text", "text": thoughts, "index": 0}]);
-                let delta =
-                    json!({"content": "", "reasoning": thoughts, "reasoning_details": details});
+                let delta = json!({"content": "", "reasoning": thoughts, "reasoning_details": details});
                 events.push(self.chunk(index, delta, None, &[]));
             }
             for piece in &reply.pieces {
-                events.push(self.chunk(
-                    index,
-                    json!({"content": piece}),
-                    None,
-                    std::slice::from_ref(piece),
-                ));
+                events.push(self.chunk(index, json!({"content": piece}), None, std::slice::from_ref(piece)));
             }
             for (at, (name, arguments)) in reply.calls.iter().enumerate() {
                 let arguments = arguments.to_string();
-                let mid = (arguments.len() / 2..)
-                    .find(|at| arguments.is_char_boundary(*at))
-                    .unwrap_or(0);
-                let (left, right) = arguments.split_at(mid);
+                let (left, right) = arguments.split_at(arguments.floor_char_boundary(arguments.len() / 2));
                 let first = json!({"index": at, "id": self.call_id(index, at), "type": "function",
                     "function": {"name": name, "arguments": ""}});
                 let more = |text: &str| json!({"index": at, "function": {"arguments": text}});
                 for call in [first, more(left), more(right)] {
-                    events.push(self.chunk(
-                        index,
-                        json!({"content": null, "tool_calls": [call]}),
-                        None,
-                        &[],
-                    ));
+                    events.push(self.chunk(index, json!({"content": null, "tool_calls": [call]}), None, &[]));
                 }
             }
             events.push(self.chunk(index, json!({"content": ""}), Some(reply.finish), &[]));
