@@ -32,16 +32,12 @@ pub(super) fn status_in(body: &[u8]) -> Option<Status> {
     struct Envelope {
         error: Status,
     }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Body {
-        One(Envelope),
-        List(Vec<Envelope>),
+    // Told apart by its first byte: a structure would also be read from a list of its fields.
+    if body.trim_ascii_start().starts_with(b"[") {
+        let list: Vec<Envelope> = serde_json::from_slice(body).ok()?;
+        return list.into_iter().next().map(|envelope| envelope.error);
     }
-    match serde_json::from_slice(body).ok()? {
-        Body::One(envelope) => Some(envelope.error),
-        Body::List(list) => list.into_iter().next().map(|envelope| envelope.error),
-    }
+    serde_json::from_slice(body).ok().map(|envelope: Envelope| envelope.error)
 }
 
 fn explain(http: Option<u16>, status: &Status, after: Option<Duration>) -> Error {
@@ -205,7 +201,8 @@ mod tests {
         let day = r#"{"error":{"code":429,"details":[{"@type":"google.rpc.QuotaFailure","violations":[{"quotaId":"XPerDayY"}]}]}}"#;
         let error = fault(429, day);
         assert!(!error.is_transient() && error.may_fail_over());
-        assert_eq!(fault(429, r#"[{"error":{"code":429}}]"#).kind(), ErrorKind::RateLimited);
+        let listed = status_in(br#" [{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}]"#).unwrap();
+        assert_eq!((listed.code, of_status(&listed).kind()), (Some(429), ErrorKind::RateLimited));
     }
 
     #[test]
