@@ -67,7 +67,7 @@ impl<K: KeyStore + ?Sized> CachedKeys<K> {
     /// How many unknown keys are remembered.
     pub const MOST_UNKNOWN: u64 = 10_000;
 
-    /// How many keys [`CachedKeys::new`] remembers: about 50 MB.
+    /// How many keys [`CachedKeys::new`] remembers: roughly 50 MB.
     pub const MOST_KNOWN: u64 = 100_000;
 
     /// Remembers what `inner` says, by `clock`.

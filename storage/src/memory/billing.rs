@@ -9,7 +9,7 @@ use async_trait::async_trait;
 /// A [`BillingSink`] that keeps the newest records, each once: for tests, and for a service that
 /// looks at its own usage.
 ///
-/// Bounded, by default at 100,000 records (about 50 MB): the oldest is dropped for the next. What
+/// Bounded, by default at 100,000 records (roughly 50 MB): the oldest is dropped for the next. What
 /// must not be lost belongs into a sink that writes.
 #[derive(Debug)]
 pub struct MemorySink {

@@ -83,11 +83,15 @@ impl MemoryQuota {
 
     /// What `account` has used and holds in the month of `at`.
     pub fn standing(&self, account: AccountId, at: Timestamp) -> Standing {
-        let Some(account) = self.accounts.get(&account).map(|account| Arc::clone(&account)) else {
+        let Some(account) = self.account(account) else {
             return Standing::default();
         };
         let window = lock(&account).windows.get(&month(at)).copied().unwrap_or_default();
         Standing { settled: self.amounts(window.settled), held: self.amounts(window.held) }
+    }
+
+    fn account(&self, id: AccountId) -> Option<Arc<Mutex<Account>>> {
+        self.accounts.get(&id).map(|account| Arc::clone(&account))
     }
 
     fn amounts(&self, tally: Tally) -> Amounts {
@@ -111,7 +115,7 @@ impl MemoryQuota {
     }
 
     fn settle_at(&self, reservation: &Reservation, used: impl FnOnce(Tally) -> Tally) {
-        let Some(account) = self.accounts.get(&reservation.account).map(|account| Arc::clone(&account)) else {
+        let Some(account) = self.account(reservation.account) else {
             return;
         };
         let mut account = lock(&account);
@@ -130,7 +134,9 @@ impl QuotaPolicy for MemoryQuota {
     async fn reserve(&self, ask: &Ask) -> Result<Reservation> {
         let tally = self.weigh(ask.most)?;
         let id = ask.caller.account();
-        let account = Arc::clone(&self.accounts.entry(id).or_default());
+        // Looked for first: `entry` would shut out everybody else in the same part of the map.
+        let known = self.account(id);
+        let account = known.unwrap_or_else(|| Arc::clone(&self.accounts.entry(id).or_default()));
         let mut account = lock(&account);
         let Account { windows, holds } = &mut *account;
         let held = match holds.entry(ask.call) {

@@ -1,5 +1,5 @@
 //! What this crate promises, on every store that it has.
-#![expect(clippy::unwrap_used, reason = "everything here is a test, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "everything here is a test or stands under one")]
 
 mod cached;
 mod memory;
