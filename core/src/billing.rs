@@ -69,13 +69,7 @@ pub struct UsageRecord {
 
 impl UsageRecord {
     /// The record of a call of `caller` of which nothing else is known yet: nothing was sent or used.
-    pub fn new(
-        call: CallId,
-        at: Timestamp,
-        caller: &Caller,
-        operation: &'static str,
-        model: Arc<str>,
-    ) -> Self {
+    pub fn new(call: CallId, at: Timestamp, caller: &Caller, operation: &'static str, model: Arc<str>) -> Self {
         Self {
             call,
             at,

@@ -36,10 +36,7 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     fn streams(&self) -> bool;
 
     /// Hands an attempt to the method of `provider` that serves this operation.
-    fn dispatch(
-        provider: Arc<dyn Provider>,
-        attempt: Attempt<Self>,
-    ) -> BoxFuture<'static, Result<Self::Reply>>;
+    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<Self::Reply>>;
 }
 
 /// What comes back from a model.
@@ -96,14 +93,7 @@ impl<O: Operation> Call<O> {
 
     /// A call admitted now under an id that was given out before (the request id).
     pub fn with_id(id: CallId, caller: Arc<Caller>, operation: O, clock: &dyn Clock) -> Self {
-        Self {
-            id,
-            caller,
-            operation,
-            received_at: clock.now(),
-            started: clock.elapsed(),
-            trail: Arc::default(),
-        }
+        Self { id, caller, operation, received_at: clock.now(), started: clock.elapsed(), trail: Arc::default() }
     }
 }
 

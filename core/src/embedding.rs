@@ -73,21 +73,12 @@ impl EmbedRequest {
             EmbedInput::TokenLists(lists) => lists.len(),
         };
         if inputs == 0 {
-            return Err(Error::invalid(
-                "input",
-                "There is nothing to embed: `input` is empty",
-            ));
+            return Err(Error::invalid("input", "There is nothing to embed: `input` is empty"));
         }
         if inputs > 2048 {
-            return Err(Error::invalid(
-                "input",
-                "At most 2048 inputs fit in one request: send several",
-            ));
+            return Err(Error::invalid("input", "At most 2048 inputs fit in one request: send several"));
         }
-        Ok(Self {
-            object,
-            fields: Arc::new(fields),
-        })
+        Ok(Self { object, fields: Arc::new(fields) })
     }
 
     /// The request as it came.
@@ -123,28 +114,18 @@ impl Operation for EmbedRequest {
     fn demand(&self) -> Demand {
         let prompt_tokens = match &self.fields.input {
             EmbedInput::Text(text) => crate::chat::tokens_in(text.len()),
-            EmbedInput::Texts(texts) => texts
-                .iter()
-                .map(|text| crate::chat::tokens_in(text.len()))
-                .sum(),
+            EmbedInput::Texts(texts) => texts.iter().map(|text| crate::chat::tokens_in(text.len())).sum(),
             EmbedInput::Tokens(tokens) => tokens.len() as u64,
             EmbedInput::TokenLists(lists) => lists.iter().map(|list| list.len() as u64).sum(),
         };
-        Demand {
-            prompt_tokens,
-            output_tokens: Some(0),
-            choices: 1,
-        }
+        Demand { prompt_tokens, output_tokens: Some(0), choices: 1 }
     }
 
     fn streams(&self) -> bool {
         false
     }
 
-    fn dispatch(
-        provider: Arc<dyn Provider>,
-        attempt: Attempt<Self>,
-    ) -> BoxFuture<'static, Result<EmbedReply>> {
+    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<EmbedReply>> {
         Box::pin(async move { provider.embed(attempt).await })
     }
 }

@@ -17,9 +17,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// The set of kinds is the set of answers that the HTTP surface can give: [`ErrorKind::status`],
 /// [`ErrorKind::label`] and [`ErrorKind::code`] are the only places where a kind is turned into an
 /// answer, so a new kind cannot be forgotten anywhere else.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr, strum::EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr, strum::EnumIter)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -95,9 +93,7 @@ impl ErrorKind {
             Self::PaymentRequired => "insufficient_quota",
             Self::Forbidden => "permission_error",
             Self::RateLimited => "rate_limit_error",
-            Self::Internal | Self::BadUpstream | Self::Unavailable | Self::UpstreamTimeout => {
-                "server_error"
-            }
+            Self::Internal | Self::BadUpstream | Self::Unavailable | Self::UpstreamTimeout => "server_error",
         }
     }
 
@@ -145,12 +141,7 @@ impl Refusal {
         limit: impl Into<String>,
         remaining: impl Into<String>,
     ) -> Self {
-        Self {
-            limit_source: limit_source.into(),
-            limit: limit.into(),
-            remaining: remaining.into(),
-            resets_at: None,
-        }
+        Self { limit_source: limit_source.into(), limit: limit.into(), remaining: remaining.into(), resets_at: None }
     }
 
     /// When the limit is whole again.
@@ -214,12 +205,9 @@ impl Error {
     /// What a provider answers for an operation that its capabilities do not list.
     #[must_use]
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Self::new(
-            ErrorKind::Invalid,
-            format!("{what} is not supported by this upstream"),
-        )
-        .with_code("unsupported_operation")
-        .with_failover()
+        Self::new(ErrorKind::Invalid, format!("{what} is not supported by this upstream"))
+            .with_code("unsupported_operation")
+            .with_failover()
     }
 
     /// A code nearer than the kind's own, such as `model_not_found`.
@@ -365,9 +353,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug
-            .field("kind", &self.0.kind)
-            .field("message", &self.0.message);
+        debug.field("kind", &self.0.kind).field("message", &self.0.message);
         if let Some(code) = &self.0.code {
             debug.field("code", code);
         }
@@ -398,10 +384,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for kind in ErrorKind::iter() {
             assert!((400..=599).contains(&kind.status()), "{kind}");
-            assert!(
-                seen.insert(kind.status()),
-                "{kind} shares its status with another kind"
-            );
+            assert!(seen.insert(kind.status()), "{kind} shares its status with another kind");
         }
     }
 

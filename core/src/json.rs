@@ -53,24 +53,14 @@ impl Object {
     where
         S: for<'de> DeserializeSeed<'de, Value = T> + 's,
     {
-        let text = simdutf8::basic::from_utf8(&bytes).map_err(|_| {
-            Error::new(crate::ErrorKind::Invalid, "The body is not UTF-8").with_code("invalid_json")
-        })?;
+        let text = simdutf8::basic::from_utf8(&bytes)
+            .map_err(|_| Error::new(crate::ErrorKind::Invalid, "The body is not UTF-8").with_code("invalid_json"))?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let scan = Scan { text, name, seed };
-        let (fields, value) = scan
-            .deserialize(&mut reader)
-            .map_err(|error| malformed(&error))?;
+        let (fields, value) = scan.deserialize(&mut reader).map_err(|error| malformed(&error))?;
         reader.end().map_err(|error| malformed(&error))?;
         let end = text.trim_end_matches([' ', '\n', '\r', '\t']).len() - 1;
-        Ok((
-            Self {
-                fields: fields.into(),
-                end,
-                bytes,
-            },
-            value,
-        ))
+        Ok((Self { fields: fields.into(), end, bytes }, value))
     }
 
     /// The bytes as they came.
@@ -98,8 +88,7 @@ impl Object {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        serde_json::from_str(value)
-            .map_err(|error| Error::invalid(name, format!("`{name}` {}", plain(&error))))
+        serde_json::from_str(value).map_err(|error| Error::invalid(name, format!("`{name}` {}", plain(&error))))
     }
 
     /// The whole object as a value.
@@ -113,17 +102,11 @@ impl Object {
 
     /// Starts a copy with a few fields replaced.
     pub fn edit(&self) -> Edit<'_> {
-        Edit {
-            object: self,
-            cuts: Vec::new(),
-            added: Vec::new(),
-        }
+        Edit { object: self, cuts: Vec::new(), added: Vec::new() }
     }
 
     fn field(&self, name: &str) -> Option<&Field> {
-        self.fields
-            .iter()
-            .find(|field| &self.bytes[field.name.clone()] == name.as_bytes())
+        self.fields.iter().find(|field| &self.bytes[field.name.clone()] == name.as_bytes())
     }
 }
 
@@ -136,7 +119,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let reader = &mut serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let path = error.path().to_string();
-        if error.inner().is_data() {
+        // At the root it is not a field that is wrong: it is no object at all.
+        if error.inner().is_data() && path != "." {
             Error::invalid(path.clone(), format!("`{path}` {}", plain(error.inner())))
         } else {
             malformed(error.inner())
@@ -146,21 +130,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// A value of ours that could not be written: a fault of this side.
 pub fn unwritable(error: serde_json::Error) -> Error {
-    Error::new(
-        crate::ErrorKind::Internal,
-        "The answer could not be written",
-    )
-    .with_source(error)
+    Error::new(crate::ErrorKind::Internal, "The answer could not be written").with_source(error)
 }
 
 /// What a seed found wrong with a field that is well-formed JSON.
 pub(crate) fn about(field: &'static str, error: &Error) -> Error {
     let text = error.message();
     let text = text.split_once(PREAMBLE).map_or(text, |(_, rest)| rest);
-    Error::invalid(
-        field,
-        text.split(" at line ").next().unwrap_or(text).to_owned(),
-    )
+    Error::invalid(field, text.split(" at line ").next().unwrap_or(text).to_owned())
 }
 
 const PREAMBLE: &str = "The body is not the JSON object that was expected: ";
@@ -187,10 +164,7 @@ where
 {
     type Value = (Vec<Field>, Option<T>);
 
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
@@ -214,13 +188,8 @@ where
         let (mut seed, mut value) = (Some(self.seed), None);
         while let Some(name) = map.next_key::<&'de str>()? {
             let name_at = place(name);
-            if fields
-                .iter()
-                .any(|field| self.text[field.name.clone()] == *name)
-            {
-                return Err(serde::de::Error::custom(format_args!(
-                    "field `{name}` occurs twice"
-                )));
+            if fields.iter().any(|field| self.text[field.name.clone()] == *name) {
+                return Err(serde::de::Error::custom(format_args!("field `{name}` occurs twice")));
             }
             if fields.len() == MOST_FIELDS {
                 return Err(serde::de::Error::custom("too many fields"));
@@ -232,10 +201,7 @@ where
                 }
                 None => place(map.next_value::<&'de RawValue>()?.get()),
             };
-            fields.push(Field {
-                name: name_at,
-                value: value_at,
-            });
+            fields.push(Field { name: name_at, value: value_at });
         }
         Ok((fields, value))
     }
@@ -262,8 +228,7 @@ impl Edit<'_> {
                 if !self.object.fields.is_empty() || !self.added.is_empty() {
                     self.added.push(b',');
                 }
-                self.added
-                    .extend_from_slice(format!("{name:?}:").as_bytes());
+                self.added.extend_from_slice(format!("{name:?}:").as_bytes());
                 self.added.extend_from_slice(&json);
             }
         }
@@ -277,10 +242,7 @@ impl Edit<'_> {
             return Segments(vec![bytes.clone()]);
         }
         if !self.added.is_empty() {
-            self.cuts.push((
-                self.object.end..self.object.end,
-                std::mem::take(&mut self.added).into(),
-            ));
+            self.cuts.push((self.object.end..self.object.end, std::mem::take(&mut self.added).into()));
         }
         self.cuts.sort_by_key(|(range, _)| range.start);
         let mut parts = Vec::with_capacity(2 * self.cuts.len() + 1);
@@ -312,11 +274,7 @@ impl Segments {
 
     /// All of them as one, copied unless it is only one.
     pub fn into_bytes(mut self) -> Bytes {
-        if self.0.len() == 1 {
-            self.0.swap_remove(0)
-        } else {
-            self.0.concat().into()
-        }
+        if self.0.len() == 1 { self.0.swap_remove(0) } else { self.0.concat().into() }
     }
 }
 
@@ -341,10 +299,7 @@ mod tests {
 
     #[test]
     fn replaces_and_adds_without_touching_the_rest() {
-        assert_eq!(
-            edited(r#"{"a": 1 , "b":{"a":2}}"#, "a", "9"),
-            r#"{"a": 9 , "b":{"a":2}}"#
-        );
+        assert_eq!(edited(r#"{"a": 1 , "b":{"a":2}}"#, "a", "9"), r#"{"a": 9 , "b":{"a":2}}"#);
         assert_eq!(edited("{\"a\":1}\n", "c", "true"), "{\"a\":1,\"c\":true}\n");
         assert_eq!(edited("{ }", "c", "1"), r#"{ "c":1}"#);
     }

@@ -34,12 +34,7 @@ impl PlainKey {
     pub fn generate(env: &str) -> Self {
         let mut rng = rand::rng();
         let random = (0..RANDOM).map(|_| char::from(BASE62[rng.random_range(0..BASE62.len())]));
-        let mut text: String = BRAND
-            .chars()
-            .chain(env.chars())
-            .chain(['_'])
-            .chain(random)
-            .collect();
+        let mut text: String = BRAND.chars().chain(env.chars()).chain(['_']).chain(random).collect();
         text.push_str(&checksum(&text));
         Self(text)
     }
@@ -52,11 +47,7 @@ impl PlainKey {
     /// What may be shown later: brand, environment, first and last four random characters.
     pub fn display_prefix(&self) -> String {
         let start = self.0.len() - RANDOM - CHECK;
-        format!(
-            "{}…{}",
-            &self.0[..start + 4],
-            &self.0[self.0.len() - CHECK - 4..self.0.len() - CHECK]
-        )
+        format!("{}…{}", &self.0[..start + 4], &self.0[self.0.len() - CHECK - 4..self.0.len() - CHECK])
     }
 }
 
@@ -146,14 +137,9 @@ impl Pepper {
     /// [`Invalid`](ErrorKind::Invalid) when it is shorter.
     pub fn new(secret: &[u8]) -> Result<Self> {
         if secret.len() < 32 {
-            return Err(Error::invalid(
-                "pepper",
-                "the pepper has to be at least 32 bytes long",
-            ));
+            return Err(Error::invalid("pepper", "the pepper has to be at least 32 bytes long"));
         }
-        Ok(Self(Hmac::new_from_slice(secret).map_err(|error| {
-            Error::invalid("pepper", error.to_string())
-        })?))
+        Ok(Self(Hmac::new_from_slice(secret).map_err(|error| Error::invalid("pepper", error.to_string()))?))
     }
 
     /// A pepper that lives as long as this process.
@@ -238,18 +224,12 @@ impl ApiKey {
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) when it is revoked or has expired.
     pub fn check(&self, now: Timestamp) -> Result<()> {
         if self.revoked_at.is_some() {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "This API key was revoked: make a new one",
-            )
-            .with_code("api_key_revoked"));
+            return Err(Error::new(ErrorKind::Unauthenticated, "This API key was revoked: make a new one")
+                .with_code("api_key_revoked"));
         }
         if self.expires_at.is_some_and(|end| end <= now) {
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
-                "This API key has expired: make a new one",
-            )
-            .with_code("api_key_expired"));
+            return Err(Error::new(ErrorKind::Unauthenticated, "This API key has expired: make a new one")
+                .with_code("api_key_expired"));
         }
         Ok(())
     }
@@ -312,8 +292,7 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) when `account` has no such key.
-    async fn update(&self, account: AccountId, id: KeyId, change: KeyChange)
-    -> Result<Arc<ApiKey>>;
+    async fn update(&self, account: AccountId, id: KeyId, change: KeyChange) -> Result<Arc<ApiKey>>;
 
     /// Revokes a key of `account` at `at`. Idempotent: the first instant stays.
     ///
@@ -323,11 +302,7 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     async fn revoke(&self, account: AccountId, id: KeyId, at: Timestamp) -> Result<()>;
 
     /// The keys of `account`, oldest first, revoked ones included.
-    async fn list(
-        &self,
-        account: AccountId,
-        page: PageRequest<KeyId>,
-    ) -> Result<Page<Arc<ApiKey>, KeyId>>;
+    async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>>;
 }
 
 const _: fn(&dyn KeyStore) = |_| {};
@@ -343,16 +318,9 @@ mod tests {
         assert!(key.reveal().parse::<PlainKey>().is_ok());
         for place in 0..key.reveal().len() {
             let mut damaged = key.reveal().to_owned();
-            let other = if damaged.as_bytes()[place] == b'x' {
-                "y"
-            } else {
-                "x"
-            };
+            let other = if damaged.as_bytes()[place] == b'x' { "y" } else { "x" };
             damaged.replace_range(place..=place, other);
-            assert!(
-                damaged.parse::<PlainKey>().is_err(),
-                "a change at {place} passed"
-            );
+            assert!(damaged.parse::<PlainKey>().is_err(), "a change at {place} passed");
         }
         assert!("".parse::<PlainKey>().is_err());
         assert!("ahub_live_é".parse::<PlainKey>().is_err());

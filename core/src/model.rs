@@ -7,9 +7,7 @@ use std::sync::Arc;
 use crate::price::PriceList;
 
 /// What a model is asked to do.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::IntoStaticStr,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ModelKind {
@@ -81,10 +79,7 @@ impl FixedCatalogue {
     pub fn new(models: impl IntoIterator<Item = Model>, aliases: &[(String, String)]) -> Self {
         let mut models: Vec<_> = models.into_iter().map(Arc::new).collect();
         models.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut by_id: HashMap<_, _> = models
-            .iter()
-            .map(|model| (model.id.to_string(), Arc::clone(model)))
-            .collect();
+        let mut by_id: HashMap<_, _> = models.iter().map(|model| (model.id.to_string(), Arc::clone(model))).collect();
         for (alias, id) in aliases {
             if let Some(model) = by_id.get(id).cloned() {
                 by_id.entry(alias.clone()).or_insert(model);

@@ -26,13 +26,8 @@ impl FromStr for Currency {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.as_bytes() {
-            [a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_uppercase()) => {
-                Ok(Self([*a, *b, *c]))
-            }
-            _ => Err(Error::invalid(
-                "currency",
-                "a currency is three capital letters, such as USD",
-            )),
+            [a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
+            _ => Err(Error::invalid("currency", "a currency is three capital letters, such as USD")),
         }
     }
 }
@@ -75,9 +70,7 @@ impl Money {
     pub fn from_pico(pico: i128, currency: Currency) -> Option<Self> {
         let (whole, rest) = (pico.div_euclid(1_000), pico.rem_euclid(1_000));
         let up = rest > 500 || rest == 500 && whole % 2 != 0;
-        i64::try_from(whole + i128::from(up))
-            .ok()
-            .map(|nanos| Self { nanos, currency })
+        i64::try_from(whole + i128::from(up)).ok().map(|nanos| Self { nanos, currency })
     }
 
     /// Reads a decimal such as `12.5` or `1.58e-05` exactly.
@@ -88,19 +81,12 @@ impl Money {
     /// does not fit.
     pub fn parse(text: &str, currency: Currency) -> Result<Self, Error> {
         let wrong = || Error::invalid("amount", "an amount is a decimal with at most nine places");
-        let amount = Decimal::from_str_exact(text)
-            .or_else(|_| Decimal::from_scientific(text))
-            .map_err(|_| wrong())?;
-        let nanos = amount
-            .checked_mul(Decimal::from(1_000_000_000))
-            .ok_or_else(wrong)?
-            .normalize();
+        let amount = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text)).map_err(|_| wrong())?;
+        let nanos = amount.checked_mul(Decimal::from(1_000_000_000)).ok_or_else(wrong)?.normalize();
         if nanos.scale() != 0 {
             return Err(wrong());
         }
-        i64::try_from(nanos.mantissa())
-            .map(|nanos| Self { nanos, currency })
-            .map_err(|_| wrong())
+        i64::try_from(nanos.mantissa()).map(|nanos| Self { nanos, currency }).map_err(|_| wrong())
     }
 
     /// As [`Money::parse`], for amounts that vendors report: digits finer than a nano-unit are
@@ -128,18 +114,12 @@ impl Money {
 
     /// The sum; `None` when the currencies differ or the sum does not fit.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.same_currency(other)?
-            .nanos
-            .checked_add(other.nanos)
-            .map(|nanos| Self { nanos, ..self })
+        self.same_currency(other)?.nanos.checked_add(other.nanos).map(|nanos| Self { nanos, ..self })
     }
 
     /// The difference; `None` when the currencies differ or it does not fit.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.same_currency(other)?
-            .nanos
-            .checked_sub(other.nanos)
-            .map(|nanos| Self { nanos, ..self })
+        self.same_currency(other)?.nanos.checked_sub(other.nanos).map(|nanos| Self { nanos, ..self })
     }
 
     fn same_currency(self, other: Self) -> Option<Self> {
@@ -173,11 +153,7 @@ struct Wire {
 
 impl serde::Serialize for Money {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire {
-            amount: self.decimal().to_string(),
-            currency: self.currency.to_string(),
-        }
-        .serialize(serializer)
+        Wire { amount: self.decimal().to_string(), currency: self.currency.to_string() }.serialize(serializer)
     }
 }
 
@@ -197,49 +173,19 @@ mod tests {
 
     #[test]
     fn parses_what_vendors_send() {
-        for (text, nanos) in [
-            ("0.00256995", 2_569_950),
-            ("1.58e-05", 15_800),
-            ("0", 0),
-            ("12", 12_000_000_000),
-        ] {
-            assert_eq!(
-                Money::parse(text, Currency::USD).unwrap().nanos(),
-                nanos,
-                "{text}"
-            );
+        for (text, nanos) in [("0.00256995", 2_569_950), ("1.58e-05", 15_800), ("0", 0), ("12", 12_000_000_000)] {
+            assert_eq!(Money::parse(text, Currency::USD).unwrap().nanos(), nanos, "{text}");
         }
-        assert_eq!(
-            Money::parse_rounded("0.00000000150001", Currency::USD)
-                .unwrap()
-                .nanos(),
-            2
-        );
-        assert_eq!(
-            Money::parse_rounded("1.58e-05", Currency::USD)
-                .unwrap()
-                .nanos(),
-            15_800
-        );
+        assert_eq!(Money::parse_rounded("0.00000000150001", Currency::USD).unwrap().nanos(), 2);
+        assert_eq!(Money::parse_rounded("1.58e-05", Currency::USD).unwrap().nanos(), 15_800);
         assert!(Money::parse("0.0000000001", Currency::USD).is_err());
         assert!(Money::parse("NaN", Currency::USD).is_err());
     }
 
     #[test]
     fn rounds_half_to_even() {
-        for (pico, nanos) in [
-            (500, 0),
-            (1_500, 2),
-            (2_500, 2),
-            (501, 1),
-            (-500, 0),
-            (-1_500, -2),
-        ] {
-            assert_eq!(
-                Money::from_pico(pico, Currency::USD).unwrap().nanos(),
-                nanos,
-                "{pico}"
-            );
+        for (pico, nanos) in [(500, 0), (1_500, 2), (2_500, 2), (501, 1), (-500, 0), (-1_500, -2)] {
+            assert_eq!(Money::from_pico(pico, Currency::USD).unwrap().nanos(), nanos, "{pico}");
         }
     }
 

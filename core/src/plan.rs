@@ -97,11 +97,6 @@ impl Plans {
 
 impl FromIterator<Plan> for Plans {
     fn from_iter<T: IntoIterator<Item = Plan>>(plans: T) -> Self {
-        Self(
-            plans
-                .into_iter()
-                .map(|plan| (plan.name.clone(), Arc::new(plan)))
-                .collect(),
-        )
+        Self(plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect())
     }
 }

@@ -26,27 +26,13 @@ impl Price {
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is no decimal, negative (vendors use `-1` for
     /// "depends") or does not fit.
     pub fn per_million(text: &str) -> Result<Self> {
-        let wrong = || {
-            Error::invalid(
-                "price",
-                format!("`{text}` is not a price per million tokens"),
-            )
-        };
+        let wrong = || Error::invalid("price", format!("`{text}` is not a price per million tokens"));
         let price = Decimal::from_str(text).map_err(|_| wrong())?;
         if price.is_sign_negative() && !price.is_zero() {
-            return Err(Error::invalid(
-                "price",
-                format!("`{text}` is negative: a model without a price is not sold"),
-            ));
+            return Err(Error::invalid("price", format!("`{text}` is negative: a model without a price is not sold")));
         }
-        let pico = price
-            .checked_mul(Decimal::from(1_000_000))
-            .ok_or_else(wrong)?
-            .round_dp(0)
-            .normalize();
-        i64::try_from(pico.mantissa())
-            .map(Self)
-            .map_err(|_| wrong())
+        let pico = price.checked_mul(Decimal::from(1_000_000)).ok_or_else(wrong)?.round_dp(0).normalize();
+        i64::try_from(pico.mantissa()).map(Self).map_err(|_| wrong())
     }
 
     /// The price in pico-units.
@@ -141,11 +127,7 @@ impl PriceList {
     /// A list with `base` rates and `tiers` in any order.
     pub fn new(currency: Currency, base: Rates, mut tiers: Vec<Tier>) -> Self {
         tiers.sort_by_key(|tier| tier.prompt_tokens_above);
-        Self {
-            currency,
-            base,
-            tiers,
-        }
+        Self { currency, base, tiers }
     }
 
     /// The currency of every price in the list.
@@ -165,11 +147,7 @@ impl PriceList {
 
     /// The rates that hold for a prompt of this many tokens: those of the highest tier it passes.
     pub fn rates(&self, prompt_tokens: u64) -> &Rates {
-        let passed = self
-            .tiers
-            .iter()
-            .rev()
-            .find(|tier| prompt_tokens > tier.prompt_tokens_above);
+        let passed = self.tiers.iter().rev().find(|tier| prompt_tokens > tier.prompt_tokens_above);
         passed.map_or(&self.base, |tier| &tier.rates)
     }
 
@@ -182,11 +160,7 @@ impl PriceList {
     /// as the dearest kind of media, every answer token of the dearest kind.
     pub fn bound(&self, prompt_tokens: u64, output_tokens: u64) -> Option<Money> {
         let rates = self.rates(prompt_tokens);
-        let dearest_in = rates
-            .input
-            .max(rates.cache_write)
-            .max(rates.audio_input)
-            .max(rates.image_input);
+        let dearest_in = rates.input.max(rates.cache_write).max(rates.audio_input).max(rates.image_input);
         let dearest_out = rates.output.max(rates.audio_output).max(rates.image_output);
         let pico = i128::from(prompt_tokens) * i128::from(dearest_in.pico())
             + i128::from(output_tokens) * i128::from(dearest_out.pico());
@@ -218,39 +192,15 @@ mod tests {
         rates.cache_read = price("0.3");
         rates.cache_write = price("3.75");
         let list = PriceList::new(Currency::USD, rates, Vec::new());
-        let usage = Usage {
-            input: 1,
-            cache_read: 2569,
-            cache_write: 79,
-            output: 100,
-            ..Usage::default()
-        };
-        assert_eq!(
-            list.cost(&usage).unwrap().decimal().to_string(),
-            "0.00256995"
-        );
+        let usage = Usage { input: 1, cache_read: 2569, cache_write: 79, output: 100, ..Usage::default() };
+        assert_eq!(list.cost(&usage).unwrap().decimal().to_string(), "0.00256995");
     }
 
     #[test]
     fn a_tier_reprices_the_whole_call_strictly_above_its_threshold() {
-        let tier = Tier {
-            prompt_tokens_above: 200_000,
-            rates: Rates::flat(price("4"), price("12")),
-        };
-        let list = PriceList::new(
-            Currency::USD,
-            Rates::flat(price("2"), price("6")),
-            vec![tier],
-        );
-        let cost = |input| {
-            list.cost(&Usage {
-                input,
-                ..Usage::default()
-            })
-            .unwrap()
-            .decimal()
-            .to_string()
-        };
+        let tier = Tier { prompt_tokens_above: 200_000, rates: Rates::flat(price("4"), price("12")) };
+        let list = PriceList::new(Currency::USD, Rates::flat(price("2"), price("6")), vec![tier]);
+        let cost = |input| list.cost(&Usage { input, ..Usage::default() }).unwrap().decimal().to_string();
         assert_eq!(cost(200_000), "0.4");
         assert_eq!(cost(200_001), "0.800004");
     }
@@ -260,11 +210,7 @@ mod tests {
         let mut rates = Rates::flat(price("3"), price("15"));
         rates.cache_write = price("3.75");
         let list = PriceList::new(Currency::USD, rates, Vec::new());
-        let usage = Usage {
-            cache_write: 1000,
-            reasoning: 10,
-            ..Usage::default()
-        };
+        let usage = Usage { cache_write: 1000, reasoning: 10, ..Usage::default() };
         assert!(list.bound(1000, 10).unwrap().nanos() >= list.cost(&usage).unwrap().nanos());
     }
 }

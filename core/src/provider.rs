@@ -26,20 +26,10 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Chat only: what the smallest provider has.
-    pub const CHAT: Self = Self {
-        chat: true,
-        embed: false,
-        count_tokens: false,
-        models: false,
-    };
+    pub const CHAT: Self = Self { chat: true, embed: false, count_tokens: false, models: false };
 
     /// Everything.
-    pub const ALL: Self = Self {
-        chat: true,
-        embed: true,
-        count_tokens: true,
-        models: true,
-    };
+    pub const ALL: Self = Self { chat: true, embed: true, count_tokens: true, models: true };
 }
 
 /// A model as a vendor lists it.
@@ -59,12 +49,7 @@ pub struct Listing {
 impl Listing {
     /// A listing of which only the id is known.
     pub fn new(id: impl Into<String>) -> Self {
-        Self {
-            id: id.into(),
-            context_tokens: None,
-            max_output_tokens: None,
-            prices: None,
-        }
+        Self { id: id.into(), context_tokens: None, max_output_tokens: None, prices: None }
     }
 }
 

@@ -26,11 +26,7 @@ pub struct Amounts {
 impl Amounts {
     /// One call of this many tokens and this cost.
     pub const fn call(tokens: u64, money: Option<Money>) -> Self {
-        Self {
-            calls: 1,
-            tokens,
-            money,
-        }
+        Self { calls: 1, tokens, money }
     }
 }
 
@@ -53,20 +49,8 @@ pub struct Ask {
 
 impl Ask {
     /// What `call` of `caller` asks to hold.
-    pub fn new(
-        call: CallId,
-        caller: Arc<Caller>,
-        model: Arc<str>,
-        at: Timestamp,
-        most: Amounts,
-    ) -> Self {
-        Self {
-            call,
-            caller,
-            model,
-            at,
-            most,
-        }
+    pub fn new(call: CallId, caller: Arc<Caller>, model: Arc<str>, at: Timestamp, most: Amounts) -> Self {
+        Self { call, caller, model, at, most }
     }
 }
 

@@ -19,14 +19,7 @@ pub struct Rate {
 impl Rate {
     /// `per_minute` events a minute, all of them at once if need be. `None` for 0.
     pub const fn per_minute(per_minute: u32) -> Option<Self> {
-        if per_minute == 0 {
-            None
-        } else {
-            Some(Self {
-                per_minute,
-                burst: per_minute,
-            })
-        }
+        if per_minute == 0 { None } else { Some(Self { per_minute, burst: per_minute }) }
     }
 }
 

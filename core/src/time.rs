@@ -27,14 +27,9 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose [`Clock::elapsed`] starts at zero now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the Clock that everybody else asks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock that everybody else asks")]
     pub fn new() -> Self {
-        Self {
-            origin: std::time::Instant::now(),
-        }
+        Self { origin: std::time::Instant::now() }
     }
 }
 
@@ -45,10 +40,7 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the Clock that everybody else asks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock that everybody else asks")]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
@@ -69,10 +61,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn at(start: Timestamp) -> Self {
-        Self {
-            start,
-            moved_us: AtomicI64::new(0),
-        }
+        Self { start, moved_us: AtomicI64::new(0) }
     }
 
     /// Moves both faces of the clock forward by `step`.

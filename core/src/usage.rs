@@ -39,22 +39,12 @@ pub struct Usage {
 impl Usage {
     /// A measured stand-in for figures that the vendor did not give.
     pub fn estimate(prompt_tokens: u64, output_tokens: u64) -> Self {
-        Self {
-            input: prompt_tokens,
-            output: output_tokens,
-            estimated: true,
-            ..Self::default()
-        }
+        Self { input: prompt_tokens, output: output_tokens, estimated: true, ..Self::default() }
     }
 
     /// All tokens on the way in: `prompt_tokens` of the `OpenAI` API.
     pub const fn prompt_tokens(&self) -> u64 {
-        self.input
-            + self.cache_read
-            + self.cache_write
-            + self.audio_input
-            + self.image_input
-            + self.tool_input
+        self.input + self.cache_read + self.cache_write + self.audio_input + self.image_input + self.tool_input
     }
 
     /// All tokens on the way out: `completion_tokens` of the `OpenAI` API.
@@ -93,18 +83,7 @@ impl Usage {
 }
 
 /// How a call ended, for the record and for who pays.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::IntoStaticStr,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]

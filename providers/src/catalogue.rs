@@ -154,8 +154,10 @@ impl Entry {
     /// unknown: a catalogue that cannot be read whole is not sold in part.
     pub fn model(&self, providers: &[(Arc<str>, Vendor)]) -> Result<Option<Model>> {
         let wrong = |error: Error| Error::invalid(format!("models.{}", self.id), format!("`{}`: {error}", self.id));
-        let kind: ModelKind =
-            self.kind.parse().map_err(|_| wrong(Error::invalid("kind", format!("`{}` is no kind of model", self.kind))))?;
+        let kind: ModelKind = self
+            .kind
+            .parse()
+            .map_err(|_| wrong(Error::invalid("kind", format!("`{}` is no kind of model", self.kind))))?;
         let mut offers = Vec::new();
         for (name, vendor) in providers {
             offers.extend(self.offer(name, *vendor).map_err(wrong)?);

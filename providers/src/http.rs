@@ -116,7 +116,8 @@ impl Upstream {
     ) -> Result<Self> {
         let base = settings.base_url.trim_end_matches('/').to_owned();
         let parsed: Uri = base.parse().map_err(|_| wrong_address(&base))?;
-        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() || parsed.query().is_some() {
+        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() || parsed.query().is_some()
+        {
             return Err(wrong_address(&base));
         }
         let mut connector = HttpConnector::new();
@@ -259,8 +260,12 @@ impl Stream for Frames {
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => {
-                    let broken = Error::new(ErrorKind::BadUpstream, "The upstream broke off in the middle of its answer");
-                    return Poll::Ready(Some(Err(broken.with_code("upstream_truncated").with_failover().with_source(error))));
+                    let broken =
+                        Error::new(ErrorKind::BadUpstream, "The upstream broke off in the middle of its answer");
+                    return Poll::Ready(Some(Err(broken
+                        .with_code("upstream_truncated")
+                        .with_failover()
+                        .with_source(error))));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     this.last = Instant::now();

@@ -30,8 +30,10 @@ impl KeyRing {
     /// header; the error does not show it.
     pub(crate) fn new(prefix: &str, keys: &[SecretString], clock: Arc<dyn Clock>) -> Result<Self> {
         let keys = keys.iter().enumerate().map(|(at, key)| {
-            let mut header = HeaderValue::from_str(&format!("{prefix}{}", key.expose_secret().trim()))
-                .map_err(|_| Error::invalid(format!("keys[{at}]"), "A vendor key holds characters that no header can carry"))?;
+            let mut header =
+                HeaderValue::from_str(&format!("{prefix}{}", key.expose_secret().trim())).map_err(|_| {
+                    Error::invalid(format!("keys[{at}]"), "A vendor key holds characters that no header can carry")
+                })?;
             header.set_sensitive(true);
             Ok(Key { header, rests_until_ms: AtomicU64::new(0) })
         });

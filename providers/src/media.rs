@@ -92,7 +92,10 @@ impl Guard {
         let all = self.resolver.resolve(host).await?;
         // One bad address condemns the name: a mixed answer is how rebinding begins.
         if all.is_empty() || !all.iter().all(|address| (self.permits)(*address)) {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the name has no address that may be fetched from"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the name has no address that may be fetched from",
+            ));
         }
         Ok(all)
     }
@@ -194,18 +197,27 @@ impl Media {
             return Ok(());
         }
         if wanted.len() > self.settings.max_files {
-            let message = format!("At most {} images or files are fetched for one request: send the others as data URLs", self.settings.max_files);
+            let message = format!(
+                "At most {} images or files are fetched for one request: send the others as data URLs",
+                self.settings.max_files
+            );
             return Err(Error::invalid("messages", message).with_failover());
         }
         let all = try_join_all(wanted.into_iter().map(|(place, path)| self.fetch_one(place, path)));
         match tokio::time::timeout(self.settings.time_limit, all).await {
             Ok(done) => done.map(drop),
-            Err(_) => Err(Error::invalid("messages", "The images or files could not be fetched in time: send them as data URLs").with_failover()),
+            Err(_) => Err(Error::invalid(
+                "messages",
+                "The images or files could not be fetched in time: send them as data URLs",
+            )
+            .with_failover()),
         }
     }
 
     async fn fetch_one(&self, place: &mut String, path: String) -> Result<()> {
-        let refused = |message: &'static str| Error::invalid(path.clone(), message).with_code("media_fetch_failed").with_failover();
+        let refused = |message: &'static str| {
+            Error::invalid(path.clone(), message).with_code("media_fetch_failed").with_failover()
+        };
         let url = Url::parse(place).map_err(|_| refused("This is not an address"))?;
         if !self.guard.admits(&url) {
             return Err(refused("Only public https addresses are fetched: send the data as a data URL"));

@@ -140,7 +140,9 @@ pub(crate) fn events(bytes: &[u8]) -> impl Iterator<Item = Event<'_>> {
                     }
                     Content::Silent | Content::Bare(_) => Content::Data(data),
                 };
-            } else if !line.starts_with(b":") && !["event", "id", "retry"].iter().any(|name| field(line, name.as_bytes()).is_some()) {
+            } else if !line.starts_with(b":")
+                && !["event", "id", "retry"].iter().any(|name| field(line, name.as_bytes()).is_some())
+            {
                 bare.get_or_insert(line_start);
             }
         }

@@ -15,9 +15,8 @@ pub use answer::{
     Message as AnswerMessage, PromptDetails, UsageWire,
 };
 pub use conversation::{
-    AllowedTools, AudioData, Content, Conversation, FileData, FunctionCall, FunctionSpec, ImageUrl,
-    Message, NamedFunction, Part, ReasoningEffort, ResponseFormat, Role, SchemaSpec, Stop, Tool,
-    ToolCall, ToolChoice,
+    AllowedTools, AudioData, Content, Conversation, FileData, FunctionCall, FunctionSpec, ImageUrl, Message,
+    NamedFunction, Part, ReasoningEffort, ResponseFormat, Role, SchemaSpec, Stop, Tool, ToolCall, ToolChoice,
 };
 pub use prompt::{Prompt, tokens_in};
 pub use reply::{ChatEvent, ChatReply, ChatSource, Finish};

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 /// Tokens charged for an image, an audio clip or a file whose size cannot be told without decoding
@@ -38,9 +36,7 @@ pub struct Prompt {
 impl Prompt {
     /// An upper estimate of its tokens.
     pub const fn tokens(&self) -> u64 {
-        tokens_in(self.text_bytes)
-            + self.messages as u64 * MESSAGE_TOKENS
-            + self.media as u64 * MEDIA_TOKENS
+        tokens_in(self.text_bytes) + self.messages as u64 * MESSAGE_TOKENS + self.media as u64 * MEDIA_TOKENS
     }
 }
 
@@ -162,10 +158,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
-        Ok(Content {
-            text_bytes: text.len(),
-            media: 0,
-        })
+        Ok(Content { text_bytes: text.len(), media: 0 })
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Content, E> {
@@ -204,10 +197,7 @@ impl<'de> Visitor<'de> for PartVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
-        let mut part = Part {
-            text_bytes: 0,
-            is_media: false,
-        };
+        let mut part = Part { text_bytes: 0, is_media: false };
         let mut typed = false;
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             match &*name {
@@ -215,9 +205,7 @@ impl<'de> Visitor<'de> for PartVisitor {
                     let _: Length = map.next_value()?;
                     typed = true;
                 }
-                "text" | "refusal" => {
-                    part.text_bytes += map.next_value::<Option<Length>>()?.unwrap_or_default().0
-                }
+                "text" | "refusal" => part.text_bytes += map.next_value::<Option<Length>>()?.unwrap_or_default().0,
                 "image_url" => {
                     let image = map.next_value::<Image<'de>>()?;
                     check_data_url(&image.url)?;
@@ -225,10 +213,7 @@ impl<'de> Visitor<'de> for PartVisitor {
                 }
                 "input_audio" => {
                     let audio = map.next_value::<Data<'de>>()?;
-                    check_base64(
-                        audio.data.as_deref().unwrap_or_default(),
-                        "input_audio.data",
-                    )?;
+                    check_base64(audio.data.as_deref().unwrap_or_default(), "input_audio.data")?;
                     part.is_media = true;
                 }
                 "file" => {
@@ -239,11 +224,7 @@ impl<'de> Visitor<'de> for PartVisitor {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        if typed {
-            Ok(part)
-        } else {
-            Err(A::Error::missing_field("type"))
-        }
+        if typed { Ok(part) } else { Err(A::Error::missing_field("type")) }
     }
 }
 
@@ -266,15 +247,10 @@ struct File<'a> {
 }
 
 fn check_data_url<E: de::Error>(url: &str) -> Result<(), E> {
-    match url
-        .strip_prefix("data:")
-        .map(|rest| rest.split_once(";base64,"))
-    {
+    match url.strip_prefix("data:").map(|rest| rest.split_once(";base64,")) {
         None => Ok(()),
         Some(Some((_, data))) => check_base64(data, "a data URL"),
-        Some(None) => Err(E::custom(
-            "a data URL has the form `data:<type>;base64,<data>`",
-        )),
+        Some(None) => Err(E::custom("a data URL has the form `data:<type>;base64,<data>`")),
     }
 }
 
@@ -284,12 +260,6 @@ fn check_base64<E: de::Error>(data: &str, what: &str) -> Result<(), E> {
     let bare = data.trim_end_matches('=');
     let sound = data.len() - bare.len() <= 2
         && bare.len() % 4 != 1
-        && bare
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    if sound && !bare.is_empty() {
-        Ok(())
-    } else {
-        Err(E::custom(format_args!("{what} does not hold valid base64")))
-    }
+        && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    if sound && !bare.is_empty() { Ok(()) } else { Err(E::custom(format_args!("{what} does not hold valid base64"))) }
 }

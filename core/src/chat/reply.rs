@@ -43,18 +43,11 @@ impl ChatEvent {
             Self::Chunk(chunk) => Ok(vec![ChatChunk::clone(chunk)]),
             Self::Whole(_) | Self::Finish(_) => Ok(Vec::new()),
             Self::Frames(frames) => {
-                let data = frames
-                    .split(|byte| matches!(byte, b'\n' | b'\r'))
-                    .filter_map(|line| line.strip_prefix(b"data:"));
-                data.map(serde_json::from_slice)
-                    .collect::<Result<_, _>>()
-                    .map_err(|error| {
-                        Error::new(
-                            ErrorKind::BadUpstream,
-                            "The upstream sent an event that is no chunk",
-                        )
-                        .with_source(error)
-                    })
+                let data =
+                    frames.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| line.strip_prefix(b"data:"));
+                data.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| {
+                    Error::new(ErrorKind::BadUpstream, "The upstream sent an event that is no chunk").with_source(error)
+                })
             }
         }
     }
@@ -86,11 +79,7 @@ pub struct Finish {
 impl Finish {
     /// An end with this usage and finish reason.
     pub fn new(usage: Option<Usage>, finish_reason: Option<Arc<str>>) -> Self {
-        Self {
-            usage,
-            finish_reason,
-            ..Self::default()
-        }
+        Self { usage, finish_reason, ..Self::default() }
     }
 }
 
@@ -132,47 +121,23 @@ impl ChatReply {
     /// A reply whose events come from `source`; `prompt_tokens` is the estimate that stands in
     /// where the vendor says nothing.
     pub fn new(served: Served, prompt_tokens: u64, source: impl ChatSource + 'static) -> Self {
-        Self {
-            served,
-            prompt_tokens,
-            source: Box::pin(source),
-            hooks: Hooks::default(),
-            state: State::Flowing,
-        }
+        Self { served, prompt_tokens, source: Box::pin(source), hooks: Hooks::default(), state: State::Flowing }
     }
 
     /// A reply from any stream of events, for providers that do not count by themselves: text is
     /// measured as it passes.
-    pub fn from_events(
-        prompt_tokens: u64,
-        events: impl Stream<Item = Result<ChatEvent>> + Send + 'static,
-    ) -> Self {
-        Self::new(
-            Served::default(),
-            prompt_tokens,
-            Counted {
-                events: Box::pin(events),
-                text_bytes: 0,
-            },
-        )
+    pub fn from_events(prompt_tokens: u64, events: impl Stream<Item = Result<ChatEvent>> + Send + 'static) -> Self {
+        Self::new(Served::default(), prompt_tokens, Counted { events: Box::pin(events), text_bytes: 0 })
     }
 
     /// A reply that is whole already.
     pub fn whole(completion: &Completion, finish: Finish) -> Self {
-        Self::whole_body(
-            serde_json::to_vec(completion)
-                .expect("a completion is plain JSON")
-                .into(),
-            finish,
-        )
+        Self::whole_body(serde_json::to_vec(completion).expect("a completion is plain JSON").into(), finish)
     }
 
     /// A reply that is whole already, as the JSON of a `chat.completion`.
     pub fn whole_body(body: Bytes, finish: Finish) -> Self {
-        let events = [
-            Ok(ChatEvent::Whole(body)),
-            Ok(ChatEvent::Finish(Box::new(finish))),
-        ];
+        let events = [Ok(ChatEvent::Whole(body)), Ok(ChatEvent::Finish(Box::new(finish)))];
         Self::from_events(0, futures_util::stream::iter(events))
     }
 
@@ -235,11 +200,8 @@ impl ChatReply {
 }
 
 fn unfinished() -> Error {
-    Error::new(
-        ErrorKind::BadUpstream,
-        "The upstream cut the answer short: send the request again",
-    )
-    .with_code("upstream_truncated")
+    Error::new(ErrorKind::BadUpstream, "The upstream cut the answer short: send the request again")
+        .with_code("upstream_truncated")
 }
 
 impl Stream for ChatReply {
@@ -257,12 +219,8 @@ impl Stream for ChatReply {
                     return Poll::Ready(held);
                 }
                 State::Flowing => {
-                    let mut event = ready!(this.source.as_mut().poll_next(cx))
-                        .unwrap_or_else(|| Err(unfinished()));
-                    if matches!(
-                        event,
-                        Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))
-                    ) {
+                    let mut event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
+                    if matches!(event, Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))) {
                         return Poll::Ready(Some(event));
                     }
                     if let Ok(ChatEvent::Finish(finish)) = &mut event {
@@ -299,10 +257,7 @@ impl Drop for ChatReply {
 
 impl std::fmt::Debug for ChatReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChatReply")
-            .field("served", &self.served)
-            .field("hooks", &self.hooks)
-            .finish_non_exhaustive()
+        f.debug_struct("ChatReply").field("served", &self.served).field("hooks", &self.hooks).finish_non_exhaustive()
     }
 }
 
@@ -334,16 +289,10 @@ impl Stream for Counted {
         let event = ready!(self.events.as_mut().poll_next(cx));
         match &event {
             Some(Ok(ChatEvent::Chunk(chunk))) => {
-                let texts = chunk
-                    .choices
-                    .iter()
-                    .flat_map(|c| [&c.delta.content, &c.delta.reasoning_content])
-                    .flatten();
+                let texts = chunk.choices.iter().flat_map(|c| [&c.delta.content, &c.delta.reasoning_content]).flatten();
                 self.text_bytes += texts.map(String::len).sum::<usize>();
             }
-            Some(Ok(ChatEvent::Frames(bytes) | ChatEvent::Whole(bytes))) => {
-                self.text_bytes += bytes.len()
-            }
+            Some(Ok(ChatEvent::Frames(bytes) | ChatEvent::Whole(bytes))) => self.text_bytes += bytes.len(),
             _ => {}
         }
         Poll::Ready(event)
@@ -375,16 +324,11 @@ mod tests {
     }
 
     fn finish() -> Result<ChatEvent> {
-        Ok(ChatEvent::Finish(Box::new(Finish::new(
-            Some(Usage::estimate(1, 2)),
-            None,
-        ))))
+        Ok(ChatEvent::Finish(Box::new(Finish::new(Some(Usage::estimate(1, 2)), None))))
     }
 
     async fn reply(events: Vec<Result<ChatEvent>>, log: &Arc<Mutex<Vec<Ending>>>) -> ChatReply {
-        ChatReply::from_events(7, futures_util::stream::iter(events))
-            .watch(watched(log))
-            .await
+        ChatReply::from_events(7, futures_util::stream::iter(events)).watch(watched(log)).await
     }
 
     #[tokio::test]
@@ -405,10 +349,7 @@ mod tests {
         let log = Arc::default();
         let mut reply = reply(vec![frames("a")], &log).await;
         reply.next().await.unwrap().unwrap();
-        assert_eq!(
-            reply.next().await.unwrap().unwrap_err().kind(),
-            ErrorKind::BadUpstream
-        );
+        assert_eq!(reply.next().await.unwrap().unwrap_err().kind(), ErrorKind::BadUpstream);
         assert_eq!(log.lock().unwrap()[0].outcome, Outcome::UpstreamFailed);
     }
 
@@ -422,10 +363,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let ending = log.lock().unwrap()[0].clone();
-        assert_eq!(
-            (ending.outcome, ending.usage.input, ending.usage.output),
-            (Outcome::ClientGone, 7, 2)
-        );
+        assert_eq!((ending.outcome, ending.usage.input, ending.usage.output), (Outcome::ClientGone, 7, 2));
         assert!(ending.usage.estimated);
     }
 }

@@ -49,21 +49,17 @@ impl ChatRequest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with the field that is wrong: malformed JSON, wrong
     /// types, no messages, a tool result without its call, data that is not base 64.
     pub fn parse(body: Bytes) -> Result<Self> {
-        let (object, prompt) =
-            Object::scan_with(body.clone(), "messages", PromptSeed).map_err(|error| {
-                // The fast pass says line and column; the slow one, taken only now, says the path.
-                match crate::json::decode::<Conversation>(&body) {
-                    Err(located) => located,
-                    Ok(_) => crate::json::about("messages", &error),
-                }
-            })?;
+        let (object, prompt) = Object::scan_with(body.clone(), "messages", PromptSeed).map_err(|error| {
+            // The fast pass says line and column; the slow one, taken only now, says the path.
+            match crate::json::decode::<Conversation>(&body) {
+                Err(located) => located,
+                Ok(_) => crate::json::about("messages", &error),
+            }
+        })?;
         let model: String = object.read("model")?.ok_or_else(|| missing("model"))?;
         let prompt: Prompt = prompt.ok_or_else(|| missing("messages"))?;
         if prompt.messages == 0 {
-            return Err(Error::invalid(
-                "messages",
-                "There is nothing to answer: `messages` is empty",
-            ));
+            return Err(Error::invalid("messages", "There is nothing to answer: `messages` is empty"));
         }
         let choices = object.read::<u64>("n")?.unwrap_or(1);
         if !(1..=128).contains(&choices) {
@@ -74,10 +70,7 @@ impl ChatRequest {
             some => some,
         };
         if asked == Some(0) {
-            return Err(Error::invalid(
-                "max_completion_tokens",
-                "An answer needs at least one token",
-            ));
+            return Err(Error::invalid("max_completion_tokens", "An answer needs at least one token"));
         }
         let head = Head {
             model,
@@ -95,10 +88,7 @@ impl ChatRequest {
                 .map(str::len)
                 .sum(),
         };
-        Ok(Self {
-            object,
-            head: Arc::new(head),
-        })
+        Ok(Self { object, head: Arc::new(head) })
     }
 
     /// The request as it came.
@@ -152,10 +142,7 @@ impl Operation for ChatRequest {
     fn demand(&self) -> Demand {
         Demand {
             prompt_tokens: self.head.prompt.tokens() + tokens_in(self.head.tool_bytes),
-            output_tokens: self
-                .head
-                .max_output_tokens
-                .map(|most| most.saturating_mul(self.head.choices)),
+            output_tokens: self.head.max_output_tokens.map(|most| most.saturating_mul(self.head.choices)),
             choices: self.head.choices,
         }
     }
@@ -164,10 +151,7 @@ impl Operation for ChatRequest {
         self.head.stream
     }
 
-    fn dispatch(
-        provider: Arc<dyn Provider>,
-        attempt: Attempt<Self>,
-    ) -> BoxFuture<'static, Result<ChatReply>> {
+    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<ChatReply>> {
         Box::pin(async move { provider.chat(attempt).await })
     }
 }
@@ -199,27 +183,12 @@ mod tests {
         let cases = [
             (serde_json::json!({"messages": user}), "model"),
             (serde_json::json!({"model": "m"}), "messages"),
-            (
-                serde_json::json!({"model": "m", "messages": []}),
-                "messages",
-            ),
-            (
-                serde_json::json!({"model": "m", "messages": "hi"}),
-                "messages",
-            ),
+            (serde_json::json!({"model": "m", "messages": []}), "messages"),
+            (serde_json::json!({"model": "m", "messages": "hi"}), "messages"),
             (serde_json::json!({"model": 1, "messages": user}), "model"),
-            (
-                serde_json::json!({"model": "m", "messages": user, "stream": "yes"}),
-                "stream",
-            ),
-            (
-                serde_json::json!({"model": "m", "messages": user, "n": 0}),
-                "n",
-            ),
-            (
-                serde_json::json!({"model": "m", "messages": [{"role": "user", "content": 7}]}),
-                "messages[0].content",
-            ),
+            (serde_json::json!({"model": "m", "messages": user, "stream": "yes"}), "stream"),
+            (serde_json::json!({"model": "m", "messages": user, "n": 0}), "n"),
+            (serde_json::json!({"model": "m", "messages": [{"role": "user", "content": 7}]}), "messages[0].content"),
             (
                 serde_json::json!({"model": "m", "messages": [{"role": "tool", "tool_call_id": "x", "content": "r"}]}),
                 "messages",

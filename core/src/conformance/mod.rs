@@ -45,14 +45,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use crate::{
-    __billing_sink as billing_sink, __key_store as key_store, __provider as provider, __quota_policy as quota_policy,
-    __rate_store as rate_store,
-};
 use crate::caller::Caller;
 use crate::id::{AccountId, KeyId};
 use crate::key::{ApiKey, Permission};
 use crate::plan::{ModelAccess, Plan};
+pub use crate::{
+    __billing_sink as billing_sink, __key_store as key_store, __provider as provider, __quota_policy as quota_policy,
+    __rate_store as rate_store,
+};
 
 /// What is proved, and what has to stay for as long.
 pub struct Fixture<T: ?Sized> {
@@ -86,7 +86,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Fixture<T> {
 /// is; and not for ever. The tests are plain `#[test]`s on it rather than `#[tokio::test]`s, which
 /// would ask the caller's crate for tokio under that name and with those features.
 pub fn run(check: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_mins(1), check).await.expect("the check did not end within a minute");
     });
@@ -116,7 +117,9 @@ pub fn caller(account: AccountId, plan: Plan) -> Arc<Caller> {
 }
 
 /// Has every one of `work` done at the same time, and gives back what came of it.
-pub(crate) async fn together<T: Send + 'static>(work: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+pub(crate) async fn together<T: Send + 'static>(
+    work: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let tasks: Vec<_> = work.into_iter().map(tokio::spawn).collect();
     let mut done = Vec::with_capacity(tasks.len());
     for task in tasks {

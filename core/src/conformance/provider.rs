@@ -102,7 +102,10 @@ impl ProviderFixture {
 
 impl fmt::Debug for ProviderFixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProviderFixture").field("provider", &self.provider).field("chat", &self.chat).finish_non_exhaustive()
+        f.debug_struct("ProviderFixture")
+            .field("provider", &self.provider)
+            .field("chat", &self.chat)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,7 +155,9 @@ pub async fn its_name_and_capabilities_are_stable(fixture: impl Into<ProviderFix
 /// Where no stream was asked for: one whole answer, in JSON, and one finish.
 pub async fn a_whole_answer_ends_with_one_finish(fixture: impl Into<ProviderFixture>) {
     let events = events(fixture.into().chat(false).await).await;
-    let [ChatEvent::Whole(body), ChatEvent::Finish(_)] = &events[..] else { panic!("not one whole answer: {events:?}") };
+    let [ChatEvent::Whole(body), ChatEvent::Finish(_)] = &events[..] else {
+        panic!("not one whole answer: {events:?}")
+    };
     let answer: serde_json::Value = serde_json::from_slice(body).expect("JSON");
     assert_eq!(answer["object"], "chat.completion");
     assert!(answer["choices"].as_array().is_some_and(|choices| !choices.is_empty()), "an answer without choices");
@@ -179,7 +184,8 @@ pub async fn hooks_are_told_before_the_end_is_handed_on(fixture: impl Into<Provi
         let log = Log::default();
         let mut reply = it.chat(stream).await.watch(watching(&log)).await;
         while let Some(event) = reply.next().await {
-            let expected = if matches!(event, Ok(ChatEvent::Finish(_))) { vec![Outcome::Completed] } else { Vec::new() };
+            let expected =
+                if matches!(event, Ok(ChatEvent::Finish(_))) { vec![Outcome::Completed] } else { Vec::new() };
             assert_eq!(told(&log), expected);
         }
         drop(reply);

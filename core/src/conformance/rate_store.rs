@@ -51,7 +51,9 @@ impl Counting {
 const RATE: Rate = Rate { per_minute: 60, burst: 10 };
 
 /// As many events as the burst pass, and say truly how many are left; the next is refused.
-pub async fn a_burst_passes_and_the_next_event_waits<F: Into<Fixture<dyn RateStore>>>(make: impl AsyncFnOnce(Arc<ManualClock>) -> F) {
+pub async fn a_burst_passes_and_the_next_event_waits<F: Into<Fixture<dyn RateStore>>>(
+    make: impl AsyncFnOnce(Arc<ManualClock>) -> F,
+) {
     let it = Counting::new(make).await;
     for left in (0..RATE.burst).rev() {
         let decision = it.take(RATE).await;
@@ -64,7 +66,9 @@ pub async fn a_burst_passes_and_the_next_event_waits<F: Into<Fixture<dyn RateSto
 }
 
 /// A storm of refused events does not lengthen the wait.
-pub async fn a_refused_event_is_not_counted<F: Into<Fixture<dyn RateStore>>>(make: impl AsyncFnOnce(Arc<ManualClock>) -> F) {
+pub async fn a_refused_event_is_not_counted<F: Into<Fixture<dyn RateStore>>>(
+    make: impl AsyncFnOnce(Arc<ManualClock>) -> F,
+) {
     let it = Counting::new(make).await;
     it.use_up(RATE).await;
     let first = it.take(RATE).await;
@@ -76,7 +80,9 @@ pub async fn a_refused_event_is_not_counted<F: Into<Fixture<dyn RateStore>>>(mak
 }
 
 /// Who waits as long as told is let through, and not a second one with it.
-pub async fn the_wait_that_is_told_is_enough<F: Into<Fixture<dyn RateStore>>>(make: impl AsyncFnOnce(Arc<ManualClock>) -> F) {
+pub async fn the_wait_that_is_told_is_enough<F: Into<Fixture<dyn RateStore>>>(
+    make: impl AsyncFnOnce(Arc<ManualClock>) -> F,
+) {
     let it = Counting::new(make).await;
     it.use_up(RATE).await;
     for _ in 0..20 {
@@ -100,7 +106,9 @@ pub async fn refills_with_the_clock<F: Into<Fixture<dyn RateStore>>>(make: impl 
 }
 
 /// After the time told by the last event that passed, the whole burst is there again.
-pub async fn is_whole_again_when_it_says<F: Into<Fixture<dyn RateStore>>>(make: impl AsyncFnOnce(Arc<ManualClock>) -> F) {
+pub async fn is_whole_again_when_it_says<F: Into<Fixture<dyn RateStore>>>(
+    make: impl AsyncFnOnce(Arc<ManualClock>) -> F,
+) {
     let it = Counting::new(make).await;
     for taken in [1, RATE.burst / 2, RATE.burst] {
         let mut last = it.take(RATE).await;
@@ -126,7 +134,9 @@ pub async fn subjects_are_apart<F: Into<Fixture<dyn RateStore>>>(make: impl Asyn
 }
 
 /// Of two hundred events at the same instant exactly the burst passes.
-pub async fn events_at_once_never_pass_the_burst<F: Into<Fixture<dyn RateStore>>>(make: impl AsyncFnOnce(Arc<ManualClock>) -> F) {
+pub async fn events_at_once_never_pass_the_burst<F: Into<Fixture<dyn RateStore>>>(
+    make: impl AsyncFnOnce(Arc<ManualClock>) -> F,
+) {
     let it = Counting::new(make).await;
     let rate = Rate { per_minute: 600, burst: 50 };
     let decisions = together((0..200).map(|_| {

@@ -54,9 +54,15 @@ pub(crate) async fn ready(State(health): State<Health>) -> (StatusCode, Json<Val
             "unavailable"
         }
     };
-    let providers = if health.providers > 0 { "ok" } else { "none is enabled: set OPENROUTER_API_KEY or GEMINI_API_KEY" };
+    let providers =
+        if health.providers > 0 { "ok" } else { "none is enabled: set OPENROUTER_API_KEY or GEMINI_API_KEY" };
     let running = if health.stop.is_cancelled() { "stopping" } else { "ok" };
     let ready = keys == "ok" && health.providers > 0 && running == "ok";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "providers": providers, "server": running})))
+    (
+        status,
+        Json(
+            json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "providers": providers, "server": running}),
+        ),
+    )
 }

@@ -26,6 +26,7 @@ pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: Cancel
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).pipeline_flush(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
     let connections = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -48,9 +49,14 @@ pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: Cancel
         let service = service_fn(move |request| answer(app.clone(), request, peer));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "a connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error = %error, "a connection ended early");
+                },
+                // Dropping it drops its answers, which settles their calls.
+                () = cut.cancelled() => {}
             }
         });
     }
@@ -59,6 +65,7 @@ pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: Cancel
     tracing::info!(connections = running, drain_s = drain.as_secs(), "stopping: running answers may finish");
     if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
         tracing::warn!("the time to finish is over: what still runs is cut");
+        cut.cancel();
     }
 }
 

@@ -8,13 +8,13 @@ use aihub_core::{
     BillingSink, Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
 };
 use aihub_layers::Providers;
+use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
-
+use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_providers::UpstreamSettings;
-use aihub_storage::MemorySink;
 use aihub_storage::CachedKeys;
+use aihub_storage::sink::{Durability, JsonLines};
 
 use crate::settings::{self, Secrets, Settings, SettingsError};
 use crate::{Stop, pepper};
@@ -37,19 +37,27 @@ impl Parts {
     /// Opens and makes them all, or says which setting is in the way.
     pub(crate) async fn new(settings: &Settings) -> Result<Self, Stop> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let plans: Plans = settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
+        let plans: Plans =
+            settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         if plans.get(&settings.keys.default_plan).is_none() {
-            let message = format!("the setting `keys.default_plan` = {:?} names no plan; there are {}", settings.keys.default_plan, plans.names().join(", "));
+            let message = format!(
+                "the setting `keys.default_plan` = {:?} names no plan; there are {}",
+                settings.keys.default_plan,
+                plans.names().join(", ")
+            );
             return Err(SettingsError(message).into());
         }
         let (providers, vendors) = providers(settings, &clock)?;
         let catalogue = models(&settings.catalogue, &vendors)?;
         let stores = aihub_storage::open(&settings.store.url, Arc::clone(&clock)).await;
         let stores = stores.map_err(|error| match error.kind() {
-            aihub_core::ErrorKind::Invalid => SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}")).into(),
+            aihub_core::ErrorKind::Invalid => {
+                SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}")).into()
+            }
             _ => Stop::Failed(error),
         })?;
-        let sink: Arc<dyn BillingSink> = Arc::new(MemorySink::new());
+        let sink: Arc<dyn BillingSink> =
+            Arc::new(JsonLines::open(&settings.store.usage_file, Durability::Process).await?);
         Ok(Self {
             keys: Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock))),
             pepper: pepper::read(settings)?,
@@ -85,6 +93,11 @@ fn providers(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Enabled, Sto
         let clock = Arc::clone(clock);
         let made: Result<Arc<dyn Provider>, _> = match provider.kind {
             Vendor::OpenRouter => OpenRouter::new(name, &upstream, clock).map(|p| Arc::new(p) as _),
+            Vendor::Gemini => {
+                let mut settings = GeminiSettings::new(Vec::new());
+                settings.upstream = upstream;
+                Gemini::new(settings, clock).map(|p| Arc::new(p) as _)
+            }
             Vendor::OpenAi => OpenAi::new(name, &upstream, clock).map(|p| Arc::new(p) as _),
             other => return Err(wrong(format!("no provider of kind `{other}` is built in")).into()),
         };
@@ -111,15 +124,21 @@ fn models(settings: &settings::Catalogue, vendors: &[(Arc<str>, Vendor)]) -> Res
     if !settings.file.is_empty() {
         let text = std::fs::read_to_string(&settings.file)
             .map_err(|error| wrong(format!("file` = {:?} cannot be read: {error}", settings.file)))?;
-        let own = catalogue::read(&text).map_err(|error| wrong(format!("file` = {:?} is wrong: {error}", settings.file)))?;
+        let own =
+            catalogue::read(&text).map_err(|error| wrong(format!("file` = {:?} is wrong: {error}", settings.file)))?;
         entries.retain(|entry| own.iter().all(|over| over.id != entry.id));
         entries.extend(own);
     }
-    for (name, id) in settings.aliases.iter().chain(settings.fallbacks.iter().flat_map(|(id, others)| {
-        std::iter::repeat(id).zip(others)
-    })) {
+    for (name, id) in settings
+        .aliases
+        .iter()
+        .chain(settings.fallbacks.iter().flat_map(|(id, others)| std::iter::repeat(id).zip(others)))
+    {
         if entries.iter().all(|entry| entry.id != *id) {
-            return Err(wrong(format!("aliases` or `catalogue.fallbacks` of {name:?} names {id:?}, which is no model")).into());
+            return Err(wrong(format!(
+                "aliases` or `catalogue.fallbacks` of {name:?} names {id:?}, which is no model"
+            ))
+            .into());
         }
     }
     let mut models = Vec::with_capacity(entries.len());

@@ -65,5 +65,8 @@ async fn nowhere() -> Response {
 }
 
 async fn wrong_method() -> Response {
-    aihub_layers::failure(Error::new(ErrorKind::WrongMethod, "This address does not know this method: see /openapi.json"))
+    aihub_layers::failure(Error::new(
+        ErrorKind::WrongMethod,
+        "This address does not know this method: see /openapi.json",
+    ))
 }

@@ -32,7 +32,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let app = routes.open.merge(stack::api(&parts, &settings, routes.doors));
 
     let listener = TcpListener::bind(settings.server.listen).await.map_err(|error| {
-        SettingsError(format!("the setting `server.listen` = {} cannot be listened on: {error}", settings.server.listen))
+        SettingsError(format!(
+            "the setting `server.listen` = {} cannot be listened on: {error}",
+            settings.server.listen
+        ))
     })?;
     let io = |error| Stop::Io { what: "the server could not be started".to_owned(), error };
     let address = listener.local_addr().map_err(io)?;

@@ -11,9 +11,9 @@ use aihub_layers::{
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 use tower::util::{BoxCloneSyncService, MapRequestLayer};
-use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 

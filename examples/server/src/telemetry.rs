@@ -7,8 +7,9 @@ use crate::settings::{Log, LogFormat, SettingsError};
 
 /// Starts logging to standard error: standard output belongs to what a command was asked for.
 pub(crate) fn start(settings: &Log) -> Result<(), SettingsError> {
-    let filter = EnvFilter::try_new(&settings.filter)
-        .map_err(|error| SettingsError(format!("the setting `log.filter` = {:?} is wrong: {error}", settings.filter)))?;
+    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| {
+        SettingsError(format!("the setting `log.filter` = {:?} is wrong: {error}", settings.filter))
+    })?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => lines.init(),

@@ -45,7 +45,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Door {
         let caller = head.extensions.get::<Arc<Caller>>();
         let caller = caller.ok_or_else(|| Error::new(ErrorKind::Unauthenticated, "This address needs an API key"))?;
         let id = head.extensions.get::<RequestId>();
-        let id = id.ok_or_else(|| Error::new(ErrorKind::Internal, "The request has no id: Rescue is missing in the stack"))?;
+        let id =
+            id.ok_or_else(|| Error::new(ErrorKind::Internal, "The request has no id: Rescue is missing in the stack"))?;
         Ok(Self { caller: Arc::clone(caller), id: id.0 })
     }
 }

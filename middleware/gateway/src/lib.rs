@@ -8,9 +8,7 @@ mod openai;
 
 use std::sync::Arc;
 
-use aihub_core::{
-    Call, Catalogue, ChatReply, ChatRequest, Clock, EmbedReply, EmbedRequest, Error,
-};
+use aihub_core::{Call, Catalogue, ChatReply, ChatRequest, Clock, EmbedReply, EmbedRequest, Error};
 use tower::util::BoxCloneSyncService;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

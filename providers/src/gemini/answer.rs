@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use aihub_core::chat::{
-    AnswerMessage, CallDelta, ChatEvent, ChatReply, Choice, Completion, Delta, Finish, FunctionCall, FunctionDelta, ToolCall, UsageWire,
+    AnswerMessage, CallDelta, ChatEvent, ChatReply, Choice, Completion, Delta, Finish, FunctionCall, FunctionDelta,
+    ToolCall, UsageWire,
 };
 use aihub_core::{AccountId, CallId, Clock, Error, ErrorKind, Result, Usage};
 use serde_json::{Value, json};
@@ -36,7 +37,11 @@ impl Scribe {
         let deltas = candidate.content.parts.into_iter().filter_map(|part| self.part(part, progress)).collect();
         // Not the last word: usage and further parts may follow the reason, and a later event may
         // repeat it.
-        if candidate.finish_reason.as_deref().is_some_and(|reason| !reason.is_empty() && reason != "FINISH_REASON_UNSPECIFIED") {
+        if candidate
+            .finish_reason
+            .as_deref()
+            .is_some_and(|reason| !reason.is_empty() && reason != "FINISH_REASON_UNSPECIFIED")
+        {
             progress.reason = candidate.finish_reason;
         }
         progress.token = candidate.continuation_token.or(progress.token.take());
@@ -88,7 +93,11 @@ impl Scribe {
         let index = progress.calls;
         progress.calls += 1;
         progress.call_ids.push(id.clone());
-        let arguments = call.args.map(|args| args.get().to_owned()).filter(|args| args != "null").unwrap_or_else(|| "{}".to_owned());
+        let arguments = call
+            .args
+            .map(|args| args.get().to_owned())
+            .filter(|args| args != "null")
+            .unwrap_or_else(|| "{}".to_owned());
         let name = self.names.own(&call.name).to_owned();
         Some(CallDelta {
             index,
@@ -118,7 +127,8 @@ pub(super) fn citations(grounding: &Grounding, text: Option<&str>, ascii: bool) 
         let whole = segment.part_index == 0;
         let span = whole.then(|| Some((place(segment.start_index)?, place(segment.end_index)?))).flatten();
         let (start, end) = span.unwrap_or_default();
-        let sources = support.grounding_chunk_indices.iter().filter_map(|at| grounding.grounding_chunks.get(*at)?.web.as_ref());
+        let sources =
+            support.grounding_chunk_indices.iter().filter_map(|at| grounding.grounding_chunks.get(*at)?.web.as_ref());
         citations.extend(sources.map(|source| {
             json!({"type": "url_citation", "url_citation": {
                 "start_index": start, "end_index": end, "url": source.uri, "title": source.title}})
@@ -172,7 +182,12 @@ impl Gathered {
                 self.choices.len() - 1
             });
             let (progress, message, logs) = &mut self.choices[at];
-            if let Some(Value::Array(more)) = candidate.logprobs_result.take().and_then(|result| logprobs(&result)).map(|mut all| all["content"].take()) {
+            if let Some(Value::Array(more)) = candidate
+                .logprobs_result
+                .take()
+                .and_then(|result| logprobs(&result))
+                .map(|mut all| all["content"].take())
+            {
                 logs.extend(more);
             }
             for delta in scribe.take(candidate, progress) {
@@ -282,7 +297,13 @@ pub(super) fn text_bytes(event: &ChatEvent) -> usize {
 
 fn text_in(delta: &Delta) -> usize {
     let texts = [&delta.content, &delta.reasoning_content].into_iter().flatten().map(String::len).sum::<usize>();
-    let calls = delta.tool_calls.iter().flatten().filter_map(|call| call.function.arguments.as_deref()).map(str::len).sum::<usize>();
+    let calls = delta
+        .tool_calls
+        .iter()
+        .flatten()
+        .filter_map(|call| call.function.arguments.as_deref())
+        .map(str::len)
+        .sum::<usize>();
     texts + calls
 }
 

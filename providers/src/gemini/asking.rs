@@ -33,8 +33,11 @@ impl Asking {
         let body = serde_json::to_vec(&prepared.request)
             .map_err(|error| Error::new(ErrorKind::Internal, "The request cannot be written").with_source(error))?;
         if body.len() > inner.settings.max_request_bytes {
-            return Err(Error::new(ErrorKind::TooLarge, "The request is larger than this model takes: send fewer or smaller files")
-                .with_failover());
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "The request is larger than this model takes: send fewer or smaller files",
+            )
+            .with_failover());
         }
         let model = bare(&attempt.offer.model);
         let method = if request.streams() { "streamGenerateContent?alt=sse" } else { "generateContent" };

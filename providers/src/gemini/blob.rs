@@ -65,12 +65,18 @@ pub(super) fn part(part: chat::Part, detail: &mut Detail, path: impl Fn() -> Str
         chat::Part::File { file } => {
             let path = || format!("{}.file", path());
             let Some(data) = file.file_data else {
-                return Err(unsupported(path(), "Uploaded files are not reachable for this model: send the file as a data URL in `file_data`"));
+                return Err(unsupported(
+                    path(),
+                    "Uploaded files are not reachable for this model: send the file as a data URL in `file_data`",
+                ));
             };
             let blob = data_url(data, path)?;
             let kinds = ["application/pdf", "application/json", "text/", "image/", "audio/", "video/"];
             if !kinds.iter().any(|kind| blob.mime_type.starts_with(kind)) {
-                return Err(unsupported(path(), "This model reads files of type PDF, JSON, text, image, audio and video"));
+                return Err(unsupported(
+                    path(),
+                    "This model reads files of type PDF, JSON, text, image, audio and video",
+                ));
             }
             Ok(Part::inline(blob))
         }
@@ -130,9 +136,13 @@ mod tests {
     fn what_cannot_be_read_says_where_it_is() {
         let file = read(serde_json::json!({"type": "file", "file": {"file_id": "file_1"}})).unwrap_err();
         assert_eq!((file.param(), file.may_fail_over()), (Some("p.file"), true));
-        let audio = read(serde_json::json!({"type": "input_audio", "input_audio": {"data": "", "format": "midi"}})).unwrap_err();
+        let audio = read(serde_json::json!({"type": "input_audio", "input_audio": {"data": "", "format": "midi"}}))
+            .unwrap_err();
         assert_eq!(audio.param(), Some("p.input_audio.format"));
-        assert!(read(serde_json::json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,QUJD"}})).is_ok());
+        assert!(
+            read(serde_json::json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,QUJD"}}))
+                .is_ok()
+        );
     }
 
     #[test]

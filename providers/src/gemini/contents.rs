@@ -142,7 +142,8 @@ impl<'a> Turns<'a> {
         let calls = message.tool_calls.unwrap_or_default();
         let signatures: Vec<Option<String>> = calls.iter().map(|call| self.signature(call)).collect();
         // A signature goes back once, on the part that it came with: repeated it is billed twice.
-        let own = in_extra(message.extra_content.as_ref()).filter(|own| !signatures.iter().flatten().any(|other| other == own));
+        let own = in_extra(message.extra_content.as_ref())
+            .filter(|own| !signatures.iter().flatten().any(|other| other == own));
         if let (Some(own), Some(last)) = (own, parts.iter_mut().rfind(|part| part.text.is_some())) {
             last.thought_signature = Some(own.into());
         }
@@ -248,7 +249,8 @@ fn arguments(call: &ToolCall, path: impl FnOnce() -> String) -> Result<Map<Strin
     if text.is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_str(text).map_err(|_| Error::invalid(path(), "The arguments of a tool call are a JSON object as text"))
+    serde_json::from_str(text)
+        .map_err(|_| Error::invalid(path(), "The arguments of a tool call are a JSON object as text"))
 }
 
 /// A result, which the vendor wants as an object.

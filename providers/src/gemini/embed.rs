@@ -39,10 +39,13 @@ pub(super) async fn embed(inner: &Inner, attempt: Attempt<EmbedRequest>) -> Resu
         let response = inner.post(model, "batchEmbedContents", body(model, lot, request.dimensions())).await;
         let response = match response {
             Ok(response) => response.bytes(MOST_BYTES).await?,
-            Err(error) if counted.is_some_and(|counted| !counted.is_zero()) => return Err(error.with_spent(counted.unwrap_or_default())),
+            Err(error) if counted.is_some_and(|counted| !counted.is_zero()) => {
+                return Err(error.with_spent(counted.unwrap_or_default()));
+            }
             Err(error) => return Err(error),
         };
-        let response: EmbedResponse = serde_json::from_slice(&response).map_err(|error| unreadable().with_source(error))?;
+        let response: EmbedResponse =
+            serde_json::from_slice(&response).map_err(|error| unreadable().with_source(error))?;
         if response.embeddings.len() != lot.len() {
             return Err(unreadable());
         }
@@ -87,7 +90,8 @@ async fn count(inner: &Inner, model: &str, texts: &[&str]) -> Result<Usage> {
 
 /// `OpenAI`'s answer, written by hand: thousands of numbers need no tree of values.
 fn answer(vectors: &[Embedding], encoding: EmbedEncoding, model: &str, usage: &Usage) -> Bytes {
-    let mut text = String::with_capacity(64 + vectors.iter().map(|vector| 12 * vector.values.len() + 64).sum::<usize>());
+    let mut text =
+        String::with_capacity(64 + vectors.iter().map(|vector| 12 * vector.values.len() + 64).sum::<usize>());
     text.push_str(r#"{"object":"list","data":["#);
     for (index, vector) in vectors.iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };
@@ -127,7 +131,8 @@ mod tests {
         let vectors = [Embedding { values: vec![3.0, 4.0] }, Embedding { values: vec![0.0, 0.0] }];
         let mut usage = Usage::default();
         usage.input = 7;
-        let read = |encoding| serde_json::from_slice::<serde_json::Value>(&answer(&vectors, encoding, "m\"", &usage)).unwrap();
+        let read =
+            |encoding| serde_json::from_slice::<serde_json::Value>(&answer(&vectors, encoding, "m\"", &usage)).unwrap();
         let floats = read(EmbedEncoding::Float);
         assert!((floats["data"][0]["embedding"][1].as_f64().unwrap() - 0.8).abs() < 1e-6);
         assert_eq!(floats["usage"], json!({"prompt_tokens": 7, "total_tokens": 7}));
@@ -146,6 +151,9 @@ mod tests {
     #[test]
     fn the_request_names_the_model_in_every_item() {
         let body: serde_json::Value = serde_json::from_slice(&body("models/e-1", &["a", "b"], Some(4))).unwrap();
-        assert_eq!(body["requests"][1], json!({"model": "models/e-1", "content": {"parts": [{"text": "b"}]}, "outputDimensionality": 4}));
+        assert_eq!(
+            body["requests"][1],
+            json!({"model": "models/e-1", "content": {"parts": [{"text": "b"}]}, "outputDimensionality": 4})
+        );
     }
 }

@@ -17,7 +17,8 @@ const MOST_QUOTED: usize = 300;
 pub(super) fn of_fault(fault: &Fault) -> Error {
     let status = status_in(&fault.body).unwrap_or_default();
     let after = fault.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = after.and_then(|value| value.trim().parse::<u32>().ok()).map(|seconds| Duration::from_secs(seconds.into()));
+    let after =
+        after.and_then(|value| value.trim().parse::<u32>().ok()).map(|seconds| Duration::from_secs(seconds.into()));
     explain(Some(fault.status.as_u16()), &status, after)
 }
 
@@ -46,24 +47,38 @@ fn explain(http: Option<u16>, status: &Status, after: Option<Duration>) -> Error
         400 if is_about_our_key(status) => refused_key(),
         400 | 412 if status.status == "FAILED_PRECONDITION" => {
             // Billing is off, or the vendor does not serve the place we call from.
-            Error::new(ErrorKind::Unavailable, "The upstream does not serve this account at the moment: try again later")
-                .with_failover()
-                .with_alert()
+            Error::new(
+                ErrorKind::Unavailable,
+                "The upstream does not serve this account at the moment: try again later",
+            )
+            .with_failover()
+            .with_alert()
         }
         400 => invalid(status),
         401 | 403 => refused_key(),
-        404 => Error::new(ErrorKind::Unavailable, "The upstream does not have this model at the moment: choose another model")
-            .with_code("model_unavailable")
-            .with_failover(),
-        408 | 499 | 504 => Error::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time: try again").with_transient(),
-        413 => Error::new(ErrorKind::TooLarge, "The request is larger than the upstream accepts: send fewer or smaller files")
-            .with_failover(),
+        404 => Error::new(
+            ErrorKind::Unavailable,
+            "The upstream does not have this model at the moment: choose another model",
+        )
+        .with_code("model_unavailable")
+        .with_failover(),
+        408 | 499 | 504 => {
+            Error::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time: try again").with_transient()
+        }
+        413 => Error::new(
+            ErrorKind::TooLarge,
+            "The request is larger than the upstream accepts: send fewer or smaller files",
+        )
+        .with_failover(),
         429 => rate_limited(status, after),
         500 => Error::new(ErrorKind::Internal, "The upstream failed inside: try again").with_transient(),
         501 => Error::unsupported("This request"),
-        409 | 503 | 529 => Error::new(ErrorKind::Unavailable, "The upstream is overloaded: try again in a moment").with_transient(),
+        409 | 503 | 529 => {
+            Error::new(ErrorKind::Unavailable, "The upstream is overloaded: try again in a moment").with_transient()
+        }
         502 | 505..=599 => Error::new(ErrorKind::BadUpstream, "The upstream failed: try again").with_transient(),
-        _ => Error::new(ErrorKind::BadUpstream, "The upstream gave an answer that cannot be used: try again").with_failover(),
+        _ => Error::new(ErrorKind::BadUpstream, "The upstream gave an answer that cannot be used: try again")
+            .with_failover(),
     };
     error.with_source(format!("gemini answered {code} {}: {}", status.status, quotable(&status.message)))
 }
@@ -91,7 +106,9 @@ fn is_about_our_key(status: &Status) -> bool {
     let reasons = status.details.iter().filter_map(|detail| detail.get("reason")?.as_str());
     reasons.into_iter().any(|reason| reason.starts_with("API_KEY")) || {
         let message = status.message.to_ascii_lowercase();
-        ["api key not valid", "api key expired", "api key not found", "valid api key"].iter().any(|said| message.contains(said))
+        ["api key not valid", "api key expired", "api key not found", "valid api key"]
+            .iter()
+            .any(|said| message.contains(said))
     }
 }
 
@@ -134,8 +151,11 @@ fn invalid(status: &Status) -> Error {
     let message = status.message.as_str();
     let lower = message.to_ascii_lowercase();
     if lower.contains("thought_signature") || lower.contains("thought signature") {
-        return Error::invalid("messages", "A tool call in `messages` lost its thought signature: send back `extra_content` of tool calls unchanged")
-            .with_code("missing_thought_signature");
+        return Error::invalid(
+            "messages",
+            "A tool call in `messages` lost its thought signature: send back `extra_content` of tool calls unchanged",
+        )
+        .with_code("missing_thought_signature");
     }
     if lower.contains("token count") && lower.contains("exceeds") {
         return Error::invalid("messages", "The prompt is longer than this model reads: shorten it")
@@ -207,9 +227,15 @@ mod tests {
 
     #[test]
     fn what_the_caller_did_wrong_is_quoted_clean() {
-        let error = fault(400, r#"{"error":{"status":"INVALID_ARGUMENT","message":"Unknown name \"x\"\nin projects/123 see https://a.b"}}"#);
+        let error = fault(
+            400,
+            r#"{"error":{"status":"INVALID_ARGUMENT","message":"Unknown name \"x\"\nin projects/123 see https://a.b"}}"#,
+        );
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert_eq!(error.message(), "The upstream cannot serve this request as it is: Unknown name \"x\" in […] see […]");
+        assert_eq!(
+            error.message(),
+            "The upstream cannot serve this request as it is: Unknown name \"x\" in […] see […]"
+        );
         assert!(!error.may_fail_over());
         let error = fault(400, r#"{"error":{"message":"Function call is missing a thought_signature in parts."}}"#);
         assert_eq!(error.code(), "missing_thought_signature");
@@ -228,7 +254,11 @@ mod tests {
             (418, ErrorKind::BadUpstream, false),
         ] {
             let error = fault(status, "<html>");
-            assert_eq!((error.kind(), error.is_transient(), error.may_fail_over()), (kind, transient, true), "{status}");
+            assert_eq!(
+                (error.kind(), error.is_transient(), error.may_fail_over()),
+                (kind, transient, true),
+                "{status}"
+            );
         }
         let inside = of_status(&Status { status: "UNAVAILABLE".into(), ..Status::default() });
         assert_eq!(inside.kind(), ErrorKind::Unavailable);
@@ -236,7 +266,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_to_the_millisecond() {
-        for (text, millis) in [("47s", Some(47_000)), ("0.5s", Some(500)), ("2.123456789s", Some(2_123)), ("47", None), ("-1s", None)] {
+        for (text, millis) in
+            [("47s", Some(47_000)), ("0.5s", Some(500)), ("2.123456789s", Some(2_123)), ("47", None), ("-1s", None)]
+        {
             assert_eq!(seconds(text), millis.map(Duration::from_millis), "{text}");
         }
     }

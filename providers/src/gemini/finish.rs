@@ -86,9 +86,20 @@ impl Family {
             "STOP" => Self::Stop,
             "MAX_TOKENS" => Self::Length,
             "CONTINUATION" => Self::Continuation,
-            "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
-            | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION" | "MODEL_ARMOR" => Self::Filter,
-            "MALFORMED_FUNCTION_CALL" | "MALFORMED_RESPONSE" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS"
+            "SAFETY"
+            | "RECITATION"
+            | "LANGUAGE"
+            | "BLOCKLIST"
+            | "PROHIBITED_CONTENT"
+            | "SPII"
+            | "IMAGE_SAFETY"
+            | "IMAGE_PROHIBITED_CONTENT"
+            | "IMAGE_RECITATION"
+            | "MODEL_ARMOR" => Self::Filter,
+            "MALFORMED_FUNCTION_CALL"
+            | "MALFORMED_RESPONSE"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
             | "MISSING_THOUGHT_SIGNATURE" => Self::Malformed,
             _ => Self::Other,
         }
@@ -130,7 +141,9 @@ pub(super) fn judge<'a>(choices: impl Iterator<Item = &'a Progress>, blocked: bo
         return Judgement::Continue(token.clone());
     }
     let all = |family: &[Family], empty: bool| {
-        choices.iter().all(|choice| choice.family().is_some_and(|own| family.contains(&own)) && (!empty || choice.is_empty()))
+        choices
+            .iter()
+            .all(|choice| choice.family().is_some_and(|own| family.contains(&own)) && (!empty || choice.is_empty()))
     };
     match () {
         () if all(&[Family::Stop], true) => Judgement::Empty,

@@ -156,7 +156,8 @@ fn rank(thinking: Thinking) -> usize {
 
 /// The level nearest to a rank; of two equally near ones the lower, which costs less.
 fn nearest(levels: &[&'static str], rank: usize) -> &'static str {
-    let distance = |level: &str| RANKED.iter().position(|known| *known == level).map_or(usize::MAX, |at| at.abs_diff(rank));
+    let distance =
+        |level: &str| RANKED.iter().position(|known| *known == level).map_or(usize::MAX, |at| at.abs_diff(rank));
     levels.iter().copied().min_by_key(|level| distance(level)).unwrap_or("LOW")
 }
 
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(config("gemini-2.5-pro", Thinking::Budget(5)).0, Some(128));
         assert_eq!(config("gemini-2.5-pro", Thinking::Budget(99_999)).0, Some(32_768));
         assert_eq!(config("gemini-3.5-flash", Thinking::Budget(2_000)).1, Some("LOW"));
-        let tight = Traits::of("gemini-2.5-flash").thinking(Thinking::Effort(ReasoningEffort::High), Some(1_000)).unwrap();
+        let tight =
+            Traits::of("gemini-2.5-flash").thinking(Thinking::Effort(ReasoningEffort::High), Some(1_000)).unwrap();
         assert_eq!(tight.thinking_budget, Some(750));
     }
 }

@@ -32,7 +32,8 @@ use aihub_core::json::Segments;
 use aihub_core::price::Price;
 use aihub_core::provider::Listing;
 use aihub_core::{
-    Attempt, Capabilities, ChatReply, ChatRequest, Clock, EmbedReply, EmbedRequest, Error, ErrorKind, Operation as _, Provider, Result,
+    Attempt, Capabilities, ChatReply, ChatRequest, Clock, EmbedReply, EmbedRequest, Error, ErrorKind, Operation as _,
+    Provider, Result,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -113,7 +114,8 @@ impl Gemini {
 
     fn with_media(settings: GeminiSettings, media: Media, clock: Arc<dyn Clock>) -> Result<Self> {
         // The header, never the query parameter `key`: addresses end up in logs.
-        let upstream = Upstream::new(&settings.upstream, HeaderName::from_static("x-goog-api-key"), "", Arc::clone(&clock))?;
+        let upstream =
+            Upstream::new(&settings.upstream, HeaderName::from_static("x-goog-api-key"), "", Arc::clone(&clock))?;
         Ok(Self(Arc::new(Inner { settings, upstream, media, signatures: Signatures::new(), clock })))
     }
 }
@@ -176,7 +178,9 @@ impl Provider for Gemini {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::BadUpstream, "The upstream gave an answer that cannot be read: try again").with_transient().with_source(error)
+    Error::new(ErrorKind::BadUpstream, "The upstream gave an answer that cannot be read: try again")
+        .with_transient()
+        .with_source(error)
 }
 
 /// A request that names its model, as `countTokens` wants it.

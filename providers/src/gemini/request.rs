@@ -138,7 +138,10 @@ pub(super) fn prepare(
     match conversation.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(_) if with_functions && !traits.mixes() => {
-            return Err(unsupported("response_format", "This model cannot answer in JSON and call functions in one request: leave one out"));
+            return Err(unsupported(
+                "response_format",
+                "This model cannot answer in JSON and call functions in one request: leave one out",
+            ));
         }
         Some(ResponseFormat::JsonSchema { json_schema }) => {
             config.response_mime_type = Some("application/json");
@@ -151,13 +154,22 @@ pub(super) fn prepare(
     config.media_resolution = spoken.detail.resolution(traits.mixes());
     let google = extras.google;
     if google.cached_content.is_some() && !permits.cached_content {
-        return Err(unsupported("google.cached_content", "Caches are not shared with callers here: leave `cached_content` out"));
+        return Err(unsupported(
+            "google.cached_content",
+            "Caches are not shared with callers here: leave `cached_content` out",
+        ));
     }
     if google.cached_content.is_some() && (spoken.system.is_some() || !tools.is_empty()) {
-        return Err(Error::invalid("google.cached_content", "A cache holds the instructions and tools: do not send them again beside it"));
+        return Err(Error::invalid(
+            "google.cached_content",
+            "A cache holds the instructions and tools: do not send them again beside it",
+        ));
     }
     if google.safety_settings.as_ref().is_some_and(|settings| !settings.is_array()) {
-        return Err(Error::invalid("google.safety_settings", "`safety_settings` is a list of categories with thresholds"));
+        return Err(Error::invalid(
+            "google.safety_settings",
+            "`safety_settings` is a list of categories with thresholds",
+        ));
     }
     let choices = conversation.n.unwrap_or(1);
     let service_tier = match conversation.service_tier.as_deref() {
@@ -218,7 +230,12 @@ fn sampling(conversation: &Conversation, extras: &Extras, traits: Traits) -> Res
     })
 }
 
-fn thinking(conversation: &Conversation, extras: &Extras, traits: Traits, limit: Option<u64>) -> Result<Option<ThinkingConfig>> {
+fn thinking(
+    conversation: &Conversation,
+    extras: &Extras,
+    traits: Traits,
+    limit: Option<u64>,
+) -> Result<Option<ThinkingConfig>> {
     let reasoning: Option<Reasoning> = match &conversation.reasoning {
         None | Some(Value::Null) => None,
         Some(value) => Some(Reasoning::deserialize(value).map_err(|_| {
@@ -230,8 +247,12 @@ fn thinking(conversation: &Conversation, extras: &Extras, traits: Traits, limit:
         Some(GoogleThinking { thinking_budget: Some(budget), .. }) => u64::try_from(*budget).ok().map(Thinking::Budget),
         Some(GoogleThinking { thinking_level: Some(level), .. }) => {
             let level = Value::from(level.to_ascii_lowercase());
-            let effort = ReasoningEffort::deserialize(level)
-                .map_err(|_| Error::invalid("google.thinking_config.thinking_level", "`thinking_level` is `minimal`, `low`, `medium` or `high`"))?;
+            let effort = ReasoningEffort::deserialize(level).map_err(|_| {
+                Error::invalid(
+                    "google.thinking_config.thinking_level",
+                    "`thinking_level` is `minimal`, `low`, `medium` or `high`",
+                )
+            })?;
             Some(Thinking::Effort(effort))
         }
         _ => None,

@@ -9,9 +9,8 @@
 use serde_json::{Map, Value, json};
 
 /// What passes with its value as it is.
-const PLAIN: [&str; 11] = [
-    "$ref", "type", "format", "title", "description", "default", "enum", "minItems", "maxItems", "minimum", "maximum",
-];
+const PLAIN: [&str; 11] =
+    ["$ref", "type", "format", "title", "description", "default", "enum", "minItems", "maxItems", "minimum", "maximum"];
 
 /// The schema as the vendor takes it.
 pub(super) fn cleaned(schema: Value) -> Value {
@@ -171,15 +170,18 @@ mod tests {
                 "n": {"type": "integer", "exclusiveMinimum": 0, "nullable": true},
             },
         });
-        assert_eq!(cleaned(schema), json!({
-            "type": "object", "title": "T", "additionalProperties": false, "required": ["a"],
-            "properties": {
-                "a": {"type": ["string", "null"], "default": null},
-                "not": {"enum": [3]},
-                "list": {"type": "array", "items": {}},
-                "n": {"type": ["integer", "null"], "minimum": 1},
-            },
-        }));
+        assert_eq!(
+            cleaned(schema),
+            json!({
+                "type": "object", "title": "T", "additionalProperties": false, "required": ["a"],
+                "properties": {
+                    "a": {"type": ["string", "null"], "default": null},
+                    "not": {"enum": [3]},
+                    "list": {"type": "array", "items": {}},
+                    "n": {"type": ["integer", "null"], "minimum": 1},
+                },
+            })
+        );
     }
 
     #[test]
@@ -191,13 +193,16 @@ mod tests {
                 "many": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
             }}},
         });
-        assert_eq!(cleaned(schema), json!({
-            "$ref": "#/$defs/Node", "title": "Node",
-            "$defs": {"Node": {"type": "object", "properties": {
-                "next": {"$ref": "#/$defs/Node"},
-                "many": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
-            }}},
-        }));
+        assert_eq!(
+            cleaned(schema),
+            json!({
+                "$ref": "#/$defs/Node", "title": "Node",
+                "$defs": {"Node": {"type": "object", "properties": {
+                    "next": {"$ref": "#/$defs/Node"},
+                    "many": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+                }}},
+            })
+        );
     }
 
     #[test]
@@ -209,13 +214,16 @@ mod tests {
             ],
             "properties": {"c": {"items": [{"type": "string"}], "type": "array"}},
         });
-        assert_eq!(cleaned(schema), json!({
-            "type": "object", "required": ["a", "b"],
-            "properties": {
-                "a": {"type": "string"}, "b": {"type": "integer"},
-                "c": {"type": "array", "prefixItems": [{"type": "string"}]},
-            },
-        }));
+        assert_eq!(
+            cleaned(schema),
+            json!({
+                "type": "object", "required": ["a", "b"],
+                "properties": {
+                    "a": {"type": "string"}, "b": {"type": "integer"},
+                    "c": {"type": "array", "prefixItems": [{"type": "string"}]},
+                },
+            })
+        );
         assert_eq!(cleaned(json!(true)), json!({}));
     }
 }

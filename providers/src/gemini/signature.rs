@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn a_signature_is_kept_for_its_account_only() {
         let signatures = Signatures::new();
-        let (mine, theirs) = (AccountId::new(aihub_core::Timestamp::UNIX_EPOCH), AccountId::new(aihub_core::Timestamp::UNIX_EPOCH));
+        let (mine, theirs) =
+            (AccountId::new(aihub_core::Timestamp::UNIX_EPOCH), AccountId::new(aihub_core::Timestamp::UNIX_EPOCH));
         signatures.keep(mine, "call_1", "QUJD");
         assert_eq!(signatures.find(mine, "call_1").as_deref(), Some("QUJD"));
         assert_eq!(signatures.find(theirs, "call_1"), None);

@@ -146,7 +146,8 @@ impl GeminiSource {
                 delta.content.get_or_insert_default();
             }
         }
-        let choice = ChunkChoice { index: choice.index, delta, finish_reason: finish_reason.map(str::to_owned), logprobs };
+        let choice =
+            ChunkChoice { index: choice.index, delta, finish_reason: finish_reason.map(str::to_owned), logprobs };
         let event = ChatEvent::Chunk(Box::new(ChatChunk {
             id: Arc::clone(&self.scribe.id),
             object: "chat.completion.chunk".into(),

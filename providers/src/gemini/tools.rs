@@ -30,7 +30,8 @@ impl Names {
             return own.to_owned();
         }
         let base: String = own.chars().take(LONGEST_NAME - 4).map(|c| if fits(c) { c } else { '_' }).collect();
-        let base = if base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { base } else { format!("_{base}") };
+        let base =
+            if base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { base } else { format!("_{base}") };
         let mut sent = base.clone();
         for number in 2.. {
             match self.by_sent.get(&sent) {
@@ -57,7 +58,9 @@ fn fits(c: char) -> bool {
 }
 
 fn allowed(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.len() <= LONGEST_NAME && name.chars().all(fits)
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.len() <= LONGEST_NAME
+        && name.chars().all(fits)
 }
 
 /// The tools and how they are to be used, in the vendor's words.
@@ -72,28 +75,42 @@ pub(super) fn tools(
     let mut declared: Vec<FunctionDeclaration> = Vec::with_capacity(tools.len());
     for (at, tool) in tools.into_iter().enumerate() {
         let Some(function) = tool.function.filter(|_| tool.kind == "function") else {
-            return Err(Error::invalid(format!("tools[{at}].type"), format!("Tools of type `{}` are not supported with this model", tool.kind))
-                .with_code("unsupported_parameter")
-                .with_failover());
+            return Err(Error::invalid(
+                format!("tools[{at}].type"),
+                format!("Tools of type `{}` are not supported with this model", tool.kind),
+            )
+            .with_code("unsupported_parameter")
+            .with_failover());
         };
         let name = names.sent(&function.name);
         if declared.iter().any(|known| known.name == name) {
-            return Err(Error::invalid(format!("tools[{at}].function.name"), format!("Two functions are named `{}`", function.name)));
+            return Err(Error::invalid(
+                format!("tools[{at}].function.name"),
+                format!("Two functions are named `{}`", function.name),
+            ));
         }
         let parameters_json_schema = match function.parameters {
             None | Some(Value::Null) => None,
-            Some(schema @ Value::Object(_)) => Some(cleaned(schema)).filter(|schema| *schema != Value::Object(serde_json::Map::new())),
+            Some(schema @ Value::Object(_)) => {
+                Some(cleaned(schema)).filter(|schema| *schema != Value::Object(serde_json::Map::new()))
+            }
             Some(_) => {
-                return Err(Error::invalid(format!("tools[{at}].function.parameters"), "The parameters of a function are a JSON schema object"));
+                return Err(Error::invalid(
+                    format!("tools[{at}].function.parameters"),
+                    "The parameters of a function are a JSON schema object",
+                ));
             }
         };
         strict |= function.strict == Some(true);
         declared.push(FunctionDeclaration { name, description: function.description, parameters_json_schema });
     }
     if search && !declared.is_empty() && !traits.mixes() {
-        return Err(Error::invalid("web_search_options", "This model cannot search the web and call functions in one request: leave one out")
-            .with_code("unsupported_parameter")
-            .with_failover());
+        return Err(Error::invalid(
+            "web_search_options",
+            "This model cannot search the web and call functions in one request: leave one out",
+        )
+        .with_code("unsupported_parameter")
+        .with_failover());
     }
     let config = if declared.is_empty() { None } else { calling(choice, strict, &declared, names)? };
     let mixed = search && !declared.is_empty();
@@ -129,7 +146,12 @@ fn calling(
             "none" => ("NONE", Vec::new()),
             "required" | "any" => ("ANY", Vec::new()),
             "auto" => (if strict { "VALIDATED" } else { "AUTO" }, Vec::new()),
-            _ => return Err(Error::invalid("tool_choice", "`tool_choice` is `none`, `auto`, `required` or names a function")),
+            _ => {
+                return Err(Error::invalid(
+                    "tool_choice",
+                    "`tool_choice` is `none`, `auto`, `required` or names a function",
+                ));
+            }
         },
         Some(ToolChoice::Named { function }) => ("ANY", vec![known(&function.name)?]),
         Some(ToolChoice::Allowed { allowed_tools }) => {
@@ -195,7 +217,10 @@ mod tests {
     #[test]
     fn what_the_model_cannot_do_is_refused() {
         let error = |list, choice, search| told("gemini-2.5-flash", list, choice, search).unwrap_err();
-        assert_eq!(error(json!([function("f"), function("f")]), json!(null), false).param(), Some("tools[1].function.name"));
+        assert_eq!(
+            error(json!([function("f"), function("f")]), json!(null), false).param(),
+            Some("tools[1].function.name")
+        );
         assert_eq!(error(json!([{"type": "custom", "custom": {}}]), json!(null), false).param(), Some("tools[0].type"));
         assert_eq!(error(json!([function("f")]), function("h"), false).param(), Some("tool_choice"));
         assert_eq!(error(json!([function("f")]), json!(null), true).param(), Some("web_search_options"));

@@ -27,7 +27,11 @@ pub(super) fn usage(counted: &UsageMetadata) -> Usage {
         && total != known + candidates
         && counted.candidates_token_count.is_none_or(|counted| prompt + tools + counted != total)
     {
-        tracing::warn!(usage.total = total, usage.parts = known + candidates, "the vendor's token counts do not add up");
+        tracing::warn!(
+            usage.total = total,
+            usage.parts = known + candidates,
+            "the vendor's token counts do not add up"
+        );
     }
 
     let cache_read = counted.cached_content_token_count.unwrap_or(0).min(prompt);
@@ -73,12 +77,21 @@ mod tests {
     #[test]
     fn the_buckets_sum_to_the_vendors_total() {
         let cases = [
-            (r#"{"promptTokenCount":11,"candidatesTokenCount":3,"thoughtsTokenCount":20,"totalTokenCount":34}"#, (11, 23, 20)),
+            (
+                r#"{"promptTokenCount":11,"candidatesTokenCount":3,"thoughtsTokenCount":20,"totalTokenCount":34}"#,
+                (11, 23, 20),
+            ),
             (r#"{"promptTokenCount":11,"totalTokenCount":11}"#, (11, 0, 0)),
             (r#"{"promptTokenCount":11,"thoughtsTokenCount":4,"totalTokenCount":15}"#, (11, 4, 4)),
-            (r#"{"promptTokenCount":7,"toolUsePromptTokenCount":90,"candidatesTokenCount":2,"totalTokenCount":99}"#, (97, 2, 0)),
+            (
+                r#"{"promptTokenCount":7,"toolUsePromptTokenCount":90,"candidatesTokenCount":2,"totalTokenCount":99}"#,
+                (97, 2, 0),
+            ),
             // Thoughts inside candidates.
-            (r#"{"promptTokenCount":10,"candidatesTokenCount":30,"thoughtsTokenCount":20,"totalTokenCount":40}"#, (10, 30, 20)),
+            (
+                r#"{"promptTokenCount":10,"candidatesTokenCount":30,"thoughtsTokenCount":20,"totalTokenCount":40}"#,
+                (10, 30, 20),
+            ),
             // Candidates missing, and yet counted in the total.
             (r#"{"promptTokenCount":10,"totalTokenCount":16}"#, (10, 6, 0)),
         ];

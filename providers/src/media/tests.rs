@@ -29,7 +29,11 @@ fn book() -> Book {
 
 /// A fetcher that takes loopback, without TLS, for the public network.
 pub(crate) fn on_loopback(settings: MediaSettings) -> Media {
-    Media::guarded(settings, Guard { resolver: Arc::new(book()), permits: |address| address.is_loopback(), plain: true }).unwrap()
+    Media::guarded(
+        settings,
+        Guard { resolver: Arc::new(book()), permits: |address| address.is_loopback(), plain: true },
+    )
+    .unwrap()
 }
 
 fn strict() -> Media {
@@ -110,7 +114,11 @@ async fn the_guard_lets_nothing_inside() {
         "https://",
     ] {
         let error = fetched(&media, url).await.expect_err(url);
-        assert_eq!((error.kind(), error.param()), (ErrorKind::Invalid, Some("messages[0].content[0].image_url.url")), "{url}");
+        assert_eq!(
+            (error.kind(), error.param()),
+            (ErrorKind::Invalid, Some("messages[0].content[0].image_url.url")),
+            "{url}"
+        );
         assert!(!error.message().contains("127.") && !error.message().contains("169."), "{error}");
     }
 }
@@ -123,7 +131,9 @@ async fn redirects_errors_and_unknown_types_are_refused() {
         http("200 OK", "content-type: image/png\r\n", b"<html>not a picture</html>"),
     ] {
         let (port, _seen) = host(answer).await;
-        let error = fetched(&on_loopback(MediaSettings::default()), &format!("http://files.example:{port}/")).await.unwrap_err();
+        let error = fetched(&on_loopback(MediaSettings::default()), &format!("http://files.example:{port}/"))
+            .await
+            .unwrap_err();
         assert_eq!(error.code(), "media_fetch_failed");
     }
 }

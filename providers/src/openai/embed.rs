@@ -32,7 +32,8 @@ pub(crate) fn reply(body: Bytes, request: &EmbedRequest, dialect: Dialect) -> Re
     let reported = head.usage.map(|raw| usage::read(raw.get())).transpose().map_err(unreadable)?;
     let mut served = Served::default();
     served.model = head.model.as_deref().map(Arc::from);
-    let used = reported.map_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(tokens_in(1)), 0), |r| r.usage);
+    let used =
+        reported.map_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(tokens_in(1)), 0), |r| r.usage);
     let vendor_cost = reported.and_then(|reported| reported.cost);
     let shown = match reported {
         Some(reported) if reported.has_cost => {

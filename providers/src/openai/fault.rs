@@ -33,7 +33,10 @@ impl Words<'_> {
         let code = error.get("code");
         let number = code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
         Self {
-            status: number.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..=599).contains(code)).unwrap_or(502),
+            status: number
+                .and_then(|code| u16::try_from(code).ok())
+                .filter(|code| (400..=599).contains(code))
+                .unwrap_or(502),
             message: error.get("message").unwrap_or(error).as_str().unwrap_or_default().to_owned(),
             metadata: error.get("metadata").cloned().unwrap_or_default(),
             headers: None,
@@ -72,15 +75,19 @@ pub(crate) fn status_error(words: &Words<'_>) -> Error {
         401 | 403 => ours(ErrorKind::BadUpstream, "The upstream refused this service's credentials: try again later"),
         402 => ours(ErrorKind::Unavailable, "The upstream cannot serve this service at the moment: try again later"),
         404 => ours(ErrorKind::BadUpstream, "The upstream does not know the model: choose another one"),
-        408 | 504 | 524 => Error::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time: try again").with_failover(),
+        408 | 504 | 524 => {
+            Error::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time: try again").with_failover()
+        }
         413 => callers_fault(ErrorKind::TooLarge, words),
         429 => {
-            let error = Error::new(ErrorKind::RateLimited, "The model's upstream is rate limited: try again later").with_transient();
+            let error = Error::new(ErrorKind::RateLimited, "The model's upstream is rate limited: try again later")
+                .with_transient();
             retry_after.into_iter().fold(error, Error::with_retry_after)
         }
         500 => Error::new(ErrorKind::Internal, "The upstream failed internally: try again").with_transient(),
         503 | 529 => {
-            let error = Error::new(ErrorKind::Unavailable, "The model is overloaded upstream: try again").with_transient();
+            let error =
+                Error::new(ErrorKind::Unavailable, "The model is overloaded upstream: try again").with_transient();
             retry_after.into_iter().fold(error, Error::with_retry_after)
         }
         status if status < 500 => callers_fault(ErrorKind::Invalid, words),

@@ -14,16 +14,17 @@ use aihub_core::chat::{ChatReply, ChatRequest};
 use aihub_core::embedding::{EmbedReply, EmbedRequest};
 use aihub_core::json::{Edit, Segments};
 use aihub_core::provider::Listing;
-use aihub_core::{Attempt, Capabilities, Clock, Error, ErrorKind, Operation as _, Provider, Result};
+use aihub_core::{Attempt, Capabilities, Clock, Error, ErrorKind, Operation as _, Provider, Result, Served};
 use async_trait::async_trait;
-use http::header;
+use bytes::Bytes;
+use http::{Uri, header};
 use serde::Deserialize;
 
-pub(crate) use fault::{Words, callers_fault, explain, ours, status_error};
+pub(crate) use fault::{Words, callers_fault, ours, status_error};
 use passing::Passing;
 use whole::whole;
 
-use crate::http::{MOST_BYTES, Outgoing, Upstream, UpstreamSettings};
+use crate::http::{Answer, MOST_BYTES, Outgoing, Upstream, UpstreamSettings};
 
 /// What differs between vendors that speak this dialect. Data, not a trait: the differences are few
 /// and known.
@@ -37,7 +38,7 @@ pub(crate) struct Dialect {
 #[derive(Debug)]
 pub struct OpenAi {
     name: String,
-    upstream: Upstream,
+    endpoint: Endpoint,
 }
 
 const DIALECT: Dialect = Dialect { explain: status_error };
@@ -49,8 +50,7 @@ impl OpenAi {
     ///
     /// [`Invalid`](ErrorKind::Invalid) naming the setting that is wrong.
     pub fn new(name: impl Into<String>, settings: &UpstreamSettings, clock: Arc<dyn Clock>) -> Result<Self> {
-        let upstream = Upstream::new(settings, header::AUTHORIZATION, "Bearer ", clock)?;
-        Ok(Self { name: name.into(), upstream })
+        Ok(Self { name: name.into(), endpoint: Endpoint::new(settings, DIALECT, clock)? })
     }
 }
 
@@ -74,11 +74,11 @@ impl Provider for OpenAi {
             edit.set("stream_options", stream_options(request)?);
         }
         let body = edit.finish();
-        chat(&self.upstream, body, &attempt, DIALECT).await
+        self.endpoint.chat(body, request).await
     }
 
     async fn embed(&self, attempt: Attempt<EmbedRequest>) -> Result<EmbedReply> {
-        embed(&self.upstream, &attempt, DIALECT).await
+        self.endpoint.embed(&attempt).await
     }
 
     async fn models(&self) -> Result<Vec<Listing>> {
@@ -90,8 +90,7 @@ impl Provider for OpenAi {
         struct Id {
             id: String,
         }
-        let answer = self.upstream.send(Outgoing::get(self.upstream.uri("/models")?), |f| explain(&f, status_error)).await?;
-        let body = answer.bytes(MOST_BYTES).await?;
+        let body = self.endpoint.get("/models").await?;
         let models: Models = serde_json::from_slice(&body).map_err(unreadable)?;
         Ok(models.data.into_iter().map(|model| Listing::new(model.id)).collect())
     }
@@ -126,37 +125,55 @@ fn stream_options(request: &ChatRequest) -> Result<String> {
     Ok(serde_json::Value::Object(options).to_string())
 }
 
-/// Sends a chat and gives back its reply once the first event is in hand.
-pub(crate) async fn chat(
-    upstream: &Upstream,
-    body: Segments,
-    attempt: &Attempt<ChatRequest>,
+/// An upstream of this dialect, with the addresses that are needed for every call made once.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    upstream: Upstream,
     dialect: Dialect,
-) -> Result<ChatReply> {
-    let request = &attempt.call.operation;
-    let outgoing = Outgoing::post(upstream.uri("/chat/completions")?, body);
-    let answer = upstream.send(outgoing, |fault| explain(&fault, dialect.explain)).await?;
-    let generation = answer.headers.get("x-generation-id").and_then(|id| id.to_str().ok()).map(Arc::from);
-    let mut reply = if request.streams() {
-        let source = Passing::first(answer.frames(), dialect).await?;
-        ChatReply::new(aihub_core::Served::default(), request.demand().prompt_tokens, source)
-    } else {
-        whole(answer.bytes(MOST_BYTES).await?, dialect)?
-    };
-    reply.served_mut().generation = generation;
-    Ok(reply)
+    chat: Uri,
+    embeddings: Uri,
 }
 
-/// Sends an embedding request.
-pub(crate) async fn embed(upstream: &Upstream, attempt: &Attempt<EmbedRequest>, dialect: Dialect) -> Result<EmbedReply> {
-    let request = &attempt.call.operation;
-    let mut edit = request.object().edit();
-    if request.model() != &*attempt.offer.model {
-        edit.set("model", json_string(&attempt.offer.model));
+impl Endpoint {
+    pub(crate) fn new(settings: &UpstreamSettings, dialect: Dialect, clock: Arc<dyn Clock>) -> Result<Self> {
+        let upstream = Upstream::new(settings, header::AUTHORIZATION, "Bearer ", clock)?;
+        let (chat, embeddings) = (upstream.uri("/chat/completions")?, upstream.uri("/embeddings")?);
+        Ok(Self { upstream, dialect, chat, embeddings })
     }
-    let outgoing = Outgoing::post(upstream.uri("/embeddings")?, edit.finish());
-    let answer = upstream.send(outgoing, |fault| explain(&fault, dialect.explain)).await?;
-    embed::reply(answer.bytes(MOST_BYTES).await?, request, dialect)
+
+    /// Sends a chat and gives back its reply once the first event is in hand.
+    pub(crate) async fn chat(&self, body: Segments, request: &ChatRequest) -> Result<ChatReply> {
+        let answer = self.send(Outgoing::post(self.chat.clone(), body)).await?;
+        let generation = answer.headers.get("x-generation-id").and_then(|id| id.to_str().ok()).map(Arc::from);
+        let mut reply = if request.streams() {
+            let source = Passing::first(answer.frames(), self.dialect).await?;
+            ChatReply::new(Served::default(), request.demand().prompt_tokens, source)
+        } else {
+            whole(answer.bytes(MOST_BYTES).await?, self.dialect)?
+        };
+        reply.served_mut().generation = generation;
+        Ok(reply)
+    }
+
+    /// Sends a request for embeddings.
+    pub(crate) async fn embed(&self, attempt: &Attempt<EmbedRequest>) -> Result<EmbedReply> {
+        let request = &attempt.call.operation;
+        let mut edit = request.object().edit();
+        if request.model() != &*attempt.offer.model {
+            edit.set("model", json_string(&attempt.offer.model));
+        }
+        let answer = self.send(Outgoing::post(self.embeddings.clone(), edit.finish())).await?;
+        embed::reply(answer.bytes(MOST_BYTES).await?, request, self.dialect)
+    }
+
+    /// Reads what is at `path`.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes> {
+        self.send(Outgoing::get(self.upstream.uri(path)?)).await?.bytes(MOST_BYTES).await
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<Answer> {
+        self.upstream.send(outgoing, |fault| fault::explain(&fault, self.dialect.explain)).await
+    }
 }
 
 /// `text` as a JSON string.

@@ -189,9 +189,7 @@ impl Passing {
     /// Bare JSON between the events is an error in disguise; anything else is noise.
     fn bare(&mut self, bare: &[u8]) -> Fate {
         match chunk::read(bare) {
-            Ok(head) if head.error.is_some() => {
-                Fate::Fail(self.failed(&Words::read(&head.error.unwrap_or_default())))
-            }
+            Ok(head) if head.error.is_some() => Fate::Fail(self.failed(&Words::read(&head.error.unwrap_or_default()))),
             _ => Fate::Drop,
         }
     }

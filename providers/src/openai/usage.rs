@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn the_bill_of_a_key_of_our_own_is_kept_apart() {
-        let reported = read(r#"{"prompt_tokens":1,"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":0.002}}"#).unwrap();
+        let reported =
+            read(r#"{"prompt_tokens":1,"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":0.002}}"#)
+                .unwrap();
         assert_eq!(reported.cost.unwrap().nanos(), 0);
         assert_eq!(reported.own_key_cost.unwrap().nanos(), 2_000_000);
     }

@@ -45,9 +45,12 @@ pub(crate) fn whole(body: Bytes, dialect: Dialect) -> Result<ChatReply> {
         });
     }
     let Some(choice) = head.choices.as_ref().and_then(|choices| choices.last()) else {
-        return Err(Error::new(ErrorKind::BadUpstream, "The upstream answered without an answer: try again").with_transient());
+        return Err(
+            Error::new(ErrorKind::BadUpstream, "The upstream answered without an answer: try again").with_transient()
+        );
     };
-    let mut finish = Finish::new(reported.map(|reported| reported.usage), choice.finish_reason.as_deref().map(Arc::from));
+    let mut finish =
+        Finish::new(reported.map(|reported| reported.usage), choice.finish_reason.as_deref().map(Arc::from));
     finish.model = head.model.as_deref().map(Arc::from);
     let mut shown = body.clone();
     if let Some(reported) = reported {

@@ -5,8 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::OpenRouter;
-use crate::http::{MOST_BYTES, Outgoing};
-use crate::openai::{self, unreadable};
+use crate::openai::unreadable;
 
 /// The vendor's record of one answer (`GET /generation`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +93,7 @@ impl OpenRouter {
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let outgoing = Outgoing::get(self.upstream.uri(path)?);
-        let answer = self.upstream.send(outgoing, |fault| openai::explain(&fault, super::fault::explain)).await?;
-        let envelope: Envelope<T> = serde_json::from_slice(&answer.bytes(MOST_BYTES).await?).map_err(unreadable)?;
+        let envelope: Envelope<T> = serde_json::from_slice(&self.endpoint.get(path).await?).map_err(unreadable)?;
         Ok(envelope.data)
     }
 }

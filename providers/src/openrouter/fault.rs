@@ -10,13 +10,17 @@ use crate::openai::{Words, callers_fault, ours, status_error};
 pub(super) fn explain(words: &Words<'_>) -> Error {
     match (words.status, words.detail("limit_source"), words.detail("reason")) {
         (402, _, Some("in_flight_budget_exhausted")) => {
-            let busy = Error::new(ErrorKind::RateLimited, "The upstream is at its limit for this moment: try again shortly");
+            let busy =
+                Error::new(ErrorKind::RateLimited, "The upstream is at its limit for this moment: try again shortly");
             words.retry_after().into_iter().fold(busy.with_transient(), Error::with_retry_after)
         }
-        (402, _, Some("weight_exceeds_budget")) => {
-            ours(ErrorKind::Unavailable, "The upstream cannot serve a request of this size: ask for fewer output tokens")
+        (402, _, Some("weight_exceeds_budget")) => ours(
+            ErrorKind::Unavailable,
+            "The upstream cannot serve a request of this size: ask for fewer output tokens",
+        ),
+        (403, Some(_), _) => {
+            ours(ErrorKind::Unavailable, "The upstream cannot serve this service at the moment: try again later")
         }
-        (403, Some(_), _) => ours(ErrorKind::Unavailable, "The upstream cannot serve this service at the moment: try again later"),
         (403, None, _) if is_moderation(words) => {
             // The vendor repeats the flagged text in its details: they stay where they are.
             Error::new(ErrorKind::Invalid, "The request was refused by the content policy of the model's upstream")
@@ -24,7 +28,9 @@ pub(super) fn explain(words: &Words<'_>) -> Error {
         }
         (404, ..) => callers_fault(ErrorKind::Invalid, words).with_code("model_unavailable").with_failover(),
         _ => match words.detail("error_type") {
-            Some("context_length_exceeded") => callers_fault(ErrorKind::Invalid, words).with_code("context_length_exceeded"),
+            Some("context_length_exceeded") => {
+                callers_fault(ErrorKind::Invalid, words).with_code("context_length_exceeded")
+            }
             Some("content_policy_violation" | "refusal") => {
                 callers_fault(ErrorKind::Invalid, words).with_code("content_policy_violation")
             }
@@ -57,7 +63,10 @@ mod tests {
             (401, json!(null)),
         ] {
             let error = of(status, "", metadata.clone());
-            assert!(error.kind().status() >= 500 && error.needs_operator() && error.may_fail_over(), "{status} {metadata}");
+            assert!(
+                error.kind().status() >= 500 && error.needs_operator() && error.may_fail_over(),
+                "{status} {metadata}"
+            );
         }
     }
 

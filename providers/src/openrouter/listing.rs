@@ -123,7 +123,10 @@ mod tests {
         let listings = read(body).unwrap();
         let prices = listings[0].prices.as_ref().unwrap();
         assert_eq!(prices.base().input.pico(), 1_250_000);
-        assert_eq!((prices.tiers()[0].rates.input.pico(), prices.tiers()[0].rates.cache_read.pico()), (2_500_000, 125_000));
+        assert_eq!(
+            (prices.tiers()[0].rates.input.pico(), prices.tiers()[0].rates.cache_read.pico()),
+            (2_500_000, 125_000)
+        );
         assert_eq!(prices.tiers()[0].rates.output.pico(), 10_000_000);
         let priced: Vec<_> = listings.iter().filter(|l| l.prices.is_some()).map(|l| &*l.id).collect();
         assert_eq!(priced, ["a", "free"]);

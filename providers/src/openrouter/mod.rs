@@ -13,13 +13,12 @@ use aihub_core::price::{Price, PriceList};
 use aihub_core::provider::Listing;
 use aihub_core::{Attempt, Capabilities, Clock, Error, Provider, Result};
 use async_trait::async_trait;
-use http::header;
 use serde_json::{Map, Value};
 
 pub use account::{Generation, KeyState};
 
-use crate::http::{Outgoing, Upstream, UpstreamSettings};
-use crate::openai::{self, Dialect};
+use crate::http::UpstreamSettings;
+use crate::openai::{self, Dialect, Endpoint};
 
 const DIALECT: Dialect = Dialect { explain: fault::explain };
 
@@ -31,7 +30,7 @@ const PAID_FIELDS: [&str; 4] = ["models", "plugins", "route", "transforms"];
 #[derive(Debug)]
 pub struct OpenRouter {
     name: String,
-    upstream: Upstream,
+    endpoint: Endpoint,
     paid_extras: bool,
 }
 
@@ -45,8 +44,7 @@ impl OpenRouter {
     ///
     /// [`Invalid`](aihub_core::ErrorKind::Invalid) naming the setting that is wrong.
     pub fn new(name: impl Into<String>, settings: &UpstreamSettings, clock: Arc<dyn Clock>) -> Result<Self> {
-        let upstream = Upstream::new(settings, header::AUTHORIZATION, "Bearer ", clock)?;
-        Ok(Self { name: name.into(), upstream, paid_extras: false })
+        Ok(Self { name: name.into(), endpoint: Endpoint::new(settings, DIALECT, clock)?, paid_extras: false })
     }
 
     /// Lets callers use what changes the vendor's price (`models`, `plugins`, `openrouter:` tools,
@@ -63,8 +61,11 @@ impl OpenRouter {
         }
         let object = request.object();
         let refused = |field: &str| {
-            Err(Error::invalid(field, format!("`{field}` is not sold here: it changes the price of the call. Leave it out"))
-                .with_code("unsupported_parameter"))
+            Err(Error::invalid(
+                field,
+                format!("`{field}` is not sold here: it changes the price of the call. Leave it out"),
+            )
+            .with_code("unsupported_parameter"))
         };
         if let Some(field) = PAID_FIELDS.iter().find(|field| object.has(field)) {
             return refused(field);
@@ -103,17 +104,15 @@ impl Provider for OpenRouter {
         openai::common_edits(&mut edit, &attempt)?;
         cap_price(&mut edit, &attempt)?;
         let body = edit.finish();
-        openai::chat(&self.upstream, body, &attempt, DIALECT).await
+        self.endpoint.chat(body, request).await
     }
 
     async fn embed(&self, attempt: Attempt<EmbedRequest>) -> Result<EmbedReply> {
-        openai::embed(&self.upstream, &attempt, DIALECT).await
+        self.endpoint.embed(&attempt).await
     }
 
     async fn models(&self) -> Result<Vec<Listing>> {
-        let outgoing = Outgoing::get(self.upstream.uri("/models")?);
-        let answer = self.upstream.send(outgoing, |fault| openai::explain(&fault, fault::explain)).await?;
-        listing::read(&answer.bytes(crate::http::MOST_BYTES).await?)
+        listing::read(&self.endpoint.get("/models").await?)
     }
 }
 

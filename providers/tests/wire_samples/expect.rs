@@ -69,8 +69,16 @@ fn error(expect: &Expect, outcome: &Outcome, after_content: bool) -> Result<(), 
     }
     let after = error.retry_after().map(|after| after.as_secs());
     ensure!(expect.retry_after_s.is_none() || after == expect.retry_after_s, "retry after {after:?} s");
-    ensure!(expect.failover.is_none_or(|expected| error.may_fail_over() == expected), "failover {}", error.may_fail_over());
-    ensure!(expect.alert_operator.is_none_or(|expected| error.needs_operator() == expected), "alert {}", error.needs_operator());
+    ensure!(
+        expect.failover.is_none_or(|expected| error.may_fail_over() == expected),
+        "failover {}",
+        error.may_fail_over()
+    );
+    ensure!(
+        expect.alert_operator.is_none_or(|expected| error.needs_operator() == expected),
+        "alert {}",
+        error.needs_operator()
+    );
     let truncated = error.code() == "upstream_truncated";
     ensure!(expect.truncated.is_none_or(|expected| truncated == expected), "truncation: code {}", error.code());
     Ok(())
@@ -86,7 +94,11 @@ fn finished(expect: &Expect, outcome: &Outcome) -> Result<(), String> {
     if let Some(expected) = &expect.finish_reason {
         let reason = outcome.choices.get(&0).and_then(|choice| choice.finish_reasons.first());
         ensure!(reason == Some(expected), "finish reason {reason:?}");
-        ensure!(finish.finish_reason.as_deref() == Some(expected), "finish reason of the finish {:?}", finish.finish_reason);
+        ensure!(
+            finish.finish_reason.as_deref() == Some(expected),
+            "finish reason of the finish {:?}",
+            finish.finish_reason
+        );
     }
     ensure!(expect.finish_reason_emitted_once != Some(true) || outcome.choices.len() == 1, "no choice");
     ensure!(expect.choices.is_none_or(|count| count == outcome.choices.len()), "{} choices", outcome.choices.len());
@@ -100,7 +112,11 @@ fn content(expect: &Expect, outcome: &Outcome, body: &[u8]) -> Result<(), String
         ensure!(choice.content == *expected, "content {:?}", choice.content);
     }
     if let Some(prefix) = &expect.content_prefix {
-        ensure!(choice.content.as_deref().is_some_and(|content| content.starts_with(prefix.as_str())), "content {:?}", choice.content);
+        ensure!(
+            choice.content.as_deref().is_some_and(|content| content.starts_with(prefix.as_str())),
+            "content {:?}",
+            choice.content
+        );
     }
     ensure!(expect.tool_calls.is_none_or(|count| count == choice.calls.len()), "{} tool calls", choice.calls.len());
     let mut ids = std::collections::BTreeSet::new();

@@ -30,7 +30,9 @@ impl Sample {
     pub(crate) fn expected(&self) -> Result<Expect, String> {
         match &self.expect {
             Value::Null => Ok(Expect::default()),
-            expect => Expect::deserialize(expect).map_err(|error| format!("an expectation that nothing checks: {error}")),
+            expect => {
+                Expect::deserialize(expect).map_err(|error| format!("an expectation that nothing checks: {error}"))
+            }
         }
     }
 }

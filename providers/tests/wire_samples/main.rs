@@ -24,7 +24,8 @@ const FOLDER: &str = "AIHUB_WIRE_SAMPLES";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let folder = std::env::var_os(FOLDER).map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), PathBuf::from);
+    let folder = std::env::var_os(FOLDER)
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), PathBuf::from);
     let samples = match index::read(&folder) {
         Ok(samples) => samples,
         Err(reason) => {

@@ -85,12 +85,14 @@ impl Outcome {
                     if data.trim() == "[DONE]" {
                         return Err("a provider forwarded [DONE]".to_owned());
                     }
-                    let chunk = serde_json::from_str(data).map_err(|error| format!("broken JSON was forwarded: {error}"))?;
+                    let chunk =
+                        serde_json::from_str(data).map_err(|error| format!("broken JSON was forwarded: {error}"))?;
                     self.chunk(&chunk)?;
                 }
             }
             ChatEvent::Whole(body) => {
-                let body: Value = serde_json::from_slice(&body).map_err(|error| format!("the answer is no JSON: {error}"))?;
+                let body: Value =
+                    serde_json::from_slice(&body).map_err(|error| format!("the answer is no JSON: {error}"))?;
                 self.shown.push_str(&body.to_string());
                 self.body_usage = Some(body["usage"].clone()).filter(|usage| !usage.is_null());
                 for choice in body["choices"].as_array().ok_or("`choices` is no list")? {
@@ -118,7 +120,9 @@ impl Outcome {
         if let Some(text) = said["content"].as_str() {
             gathered.content.get_or_insert_default().push_str(text);
         }
-        let thought = ["reasoning_content", "reasoning"].iter().any(|name| said[*name].as_str().is_some_and(|text| !text.is_empty()));
+        let thought = ["reasoning_content", "reasoning"]
+            .iter()
+            .any(|name| said[*name].as_str().is_some_and(|text| !text.is_empty()));
         gathered.reasoning_chunks += usize::from(thought);
         for (place, call) in said["tool_calls"].as_array().into_iter().flatten().enumerate() {
             let index = call["index"].as_u64().unwrap_or(place as u64);

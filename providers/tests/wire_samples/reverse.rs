@@ -23,7 +23,8 @@ pub(crate) fn chat(native: &Value) -> Value {
     set("stop", config["stopSequences"].clone());
     set("n", config["candidateCount"].clone());
     set("max_completion_tokens", config["maxOutputTokens"].clone());
-    let modalities: Vec<Value> = list(config, "responseModalities").filter_map(Value::as_str).map(|word| word.to_lowercase().into()).collect();
+    let modalities: Vec<Value> =
+        list(config, "responseModalities").filter_map(Value::as_str).map(|word| word.to_lowercase().into()).collect();
     if !modalities.is_empty() {
         set("modalities", modalities.into());
     }
@@ -34,13 +35,19 @@ pub(crate) fn chat(native: &Value) -> Value {
         set("response_format", json!({"type": "json_object"}));
     }
     if config["thinkingConfig"].is_object() {
-        set("google", json!({"thinking_config": config["thinkingConfig"], "safety_settings": native["safetySettings"]}));
+        set(
+            "google",
+            json!({"thinking_config": config["thinkingConfig"], "safety_settings": native["safetySettings"]}),
+        );
     } else if native["safetySettings"].is_array() || native["cachedContent"].is_string() {
         set("google", json!({"safety_settings": native["safetySettings"], "cached_content": native["cachedContent"]}));
     }
     let calling = &native["toolConfig"]["functionCallingConfig"];
     let strict = calling["mode"] == "VALIDATED" && calling["allowedFunctionNames"].is_null();
-    let functions: Vec<Value> = list(native, "tools").flat_map(|tool| list(tool, "functionDeclarations")).map(|f| function(f, strict)).collect();
+    let functions: Vec<Value> = list(native, "tools")
+        .flat_map(|tool| list(tool, "functionDeclarations"))
+        .map(|f| function(f, strict))
+        .collect();
     if !functions.is_empty() {
         set("tools", functions.into());
     }
@@ -52,7 +59,10 @@ pub(crate) fn chat(native: &Value) -> Value {
 }
 
 fn function(native: &Value, strict: bool) -> Value {
-    let schema = ["parametersJsonSchema", "parameters_json_schema"].iter().map(|name| &native[*name]).find(|schema| !schema.is_null());
+    let schema = ["parametersJsonSchema", "parameters_json_schema"]
+        .iter()
+        .map(|name| &native[*name])
+        .find(|schema| !schema.is_null());
     let schema = schema.cloned().unwrap_or_else(|| lower(&native["parameters"]));
     let mut function = json!({"name": native["name"], "description": native["description"], "parameters": schema});
     if strict {
@@ -76,19 +86,25 @@ pub(crate) fn lower(schema: &Value) -> Value {
 }
 
 fn choice(calling: &Value) -> Value {
-    let names: Vec<Value> = list(calling, "allowedFunctionNames").map(|name| json!({"type": "function", "function": {"name": name}})).collect();
+    let names: Vec<Value> = list(calling, "allowedFunctionNames")
+        .map(|name| json!({"type": "function", "function": {"name": name}}))
+        .collect();
     match (calling["mode"].as_str(), names.as_slice()) {
         (Some("NONE"), _) => json!("none"),
         (Some("ANY"), []) => json!("required"),
         (Some("ANY"), [only]) => only.clone(),
         (Some("ANY"), _) => json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": names}}),
-        (Some("VALIDATED"), [_, ..]) => json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": names}}),
+        (Some("VALIDATED"), [_, ..]) => {
+            json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": names}})
+        }
         _ => Value::Null,
     }
 }
 
 fn messages(native: &Value) -> Vec<Value> {
-    let mut messages: Vec<Value> = list(&native["systemInstruction"], "parts").map(|part| json!({"role": "system", "content": part["text"]})).collect();
+    let mut messages: Vec<Value> = list(&native["systemInstruction"], "parts")
+        .map(|part| json!({"role": "system", "content": part["text"]}))
+        .collect();
     for content in list(native, "contents") {
         if content["role"] == "model" {
             messages.push(assistant(content));
@@ -102,7 +118,11 @@ fn messages(native: &Value) -> Vec<Value> {
                 messages.push(json!({"role": "tool", "tool_call_id": id, "content": answer["response"].to_string()}));
             } else if part["inlineData"].is_object() {
                 let data = &part["inlineData"];
-                let url = format!("data:{};base64,{}", data["mimeType"].as_str().unwrap_or_default(), data["data"].as_str().unwrap_or_default());
+                let url = format!(
+                    "data:{};base64,{}",
+                    data["mimeType"].as_str().unwrap_or_default(),
+                    data["data"].as_str().unwrap_or_default()
+                );
                 said.push(json!({"type": "image_url", "image_url": {"url": url}}));
             } else {
                 said.push(json!({"type": "text", "text": part["text"]}));

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::price::{Price, PriceList, Rates};
 use aihub_core::key::Permission;
 use aihub_core::plan::ModelAccess;
+use aihub_core::price::{Price, PriceList, Rates};
 use aihub_core::{
-    AccountId, ApiKey, Attempt, Call, Caller, ChatRequest, Clock, Currency, EmbedRequest, KeyId, ManualClock, Money, Offer, Operation, Plan,
-    Provider,
+    AccountId, ApiKey, Attempt, Call, Caller, ChatRequest, Clock, Currency, EmbedRequest, KeyId, ManualClock, Money,
+    Offer, Operation, Plan, Provider,
 };
 use aihub_providers::UpstreamSettings;
 use aihub_providers::gemini::{Gemini, GeminiSettings};
@@ -35,9 +35,11 @@ pub(crate) fn sample(folder: &Path, sample: &Sample) -> Done {
         Some(file) => Some(serde_json::from_slice(&read(file)?).map_err(|error| format!("{file}: {error}"))?),
         None => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let recorded = Answer { status: sample.http_status, headers: sample.headers.clone(), body: response.clone().into() };
+        let recorded =
+            Answer { status: sample.http_status, headers: sample.headers.clone(), body: response.clone().into() };
         let run = Run { sample, expect, request, response, recorded };
         let path = sample.endpoint.split('?').next().unwrap_or_default();
         match (sample.upstream.as_str(), path.rsplit(['/', ':']).next().unwrap_or_default()) {
@@ -61,7 +63,9 @@ fn provider(upstream: &str, address: &str) -> Result<Arc<dyn Provider>, String> 
             settings.upstream.base_url = format!("{address}/v1beta");
             // Recordings were made with the vendor's own client, which may name its caches.
             settings.cached_content = true;
-            Gemini::new(settings, clock).map(|gemini| Arc::new(gemini) as Arc<dyn Provider>).map_err(|error| error.to_string())
+            Gemini::new(settings, clock)
+                .map(|gemini| Arc::new(gemini) as Arc<dyn Provider>)
+                .map_err(|error| error.to_string())
         }
         "openrouter" => openrouter(address, clock).map(|openrouter| Arc::new(openrouter) as Arc<dyn Provider>),
         other => Err(format!("no provider of `{other}`")),
@@ -121,7 +125,8 @@ impl Run<'_> {
             Some(recorded) => recorded.clone(),
             None => json!({"messages": [{"role": "user", "content": "An answer, please."}]}),
         };
-        let model = if gemini { native.to_owned() } else { body["model"].as_str().unwrap_or("vendor/model").to_owned() };
+        let model =
+            if gemini { native.to_owned() } else { body["model"].as_str().unwrap_or("vendor/model").to_owned() };
         body["model"] = json!(if gemini { format!("google/{native}") } else { model.clone() });
         if self.sample.stream || !gemini && body.get("stream").is_some() {
             body["stream"] = json!(self.sample.stream);
@@ -141,16 +146,24 @@ impl Run<'_> {
 
     fn continued(&self, outcome: &Outcome, asked: &[super::server::Asked]) -> Done {
         ensure!(asked.len() == 2, "asked {} times", asked.len());
-        let [first, second] = [&asked[0].body, &asked[1].body].map(|body| serde_json::from_slice::<Value>(body).unwrap_or_default());
+        let [first, second] =
+            [&asked[0].body, &asked[1].body].map(|body| serde_json::from_slice::<Value>(body).unwrap_or_default());
         let token = second["continuationToken"].as_str().unwrap_or("no token").to_owned();
         ensure!(String::from_utf8_lossy(&self.response).contains(&format!("\"{token}\"")), "the token is `{token}`");
         ensure!(first["contents"] == second["contents"], "the second request is another one");
         ensure!(outcome.error.is_none(), "failed: {:?}", outcome.error);
         let choice = outcome.choices.get(&0).ok_or("no choice")?;
-        ensure!(choice.content.as_deref().is_some_and(|text| text.ends_with(" and the rest") && text.len() > 13), "{:?}", choice.content);
+        ensure!(
+            choice.content.as_deref().is_some_and(|text| text.ends_with(" and the rest") && text.len() > 13),
+            "{:?}",
+            choice.content
+        );
         ensure!(choice.finish_reasons == ["stop"], "{:?}", choice.finish_reasons);
         let usage = outcome.usage().unwrap_or_default();
-        ensure!(usage.prompt_tokens() > 22 && usage.completion_tokens() > 3, "the usage of the hops was not added: {usage:?}");
+        ensure!(
+            usage.prompt_tokens() > 22 && usage.completion_tokens() > 3,
+            "the usage of the hops was not added: {usage:?}"
+        );
         Ok(())
     }
 
@@ -197,11 +210,16 @@ impl Run<'_> {
     async fn models(self) -> Done {
         let end = Answer { body: r#"{"models":[],"data":[]}"#.into(), ..self.recorded.clone() };
         let server = Server::start(vec![self.recorded.clone(), end]).await;
-        let listed = provider(&self.sample.upstream, &server.address)?.models().await.map_err(|error| format!("{error:?}"))?;
-        ensure!(!listed.is_empty() && listed.iter().all(|listing| !listing.id.starts_with("models/")), "listed {listed:?}");
+        let listed =
+            provider(&self.sample.upstream, &server.address)?.models().await.map_err(|error| format!("{error:?}"))?;
+        ensure!(
+            !listed.is_empty() && listed.iter().all(|listing| !listing.id.starts_with("models/")),
+            "listed {listed:?}"
+        );
         ensure!(self.expect.models.is_none_or(|count| count == listed.len()), "{} models", listed.len());
         if let Some(expected) = &self.expect.sellable_by_list {
-            let mut sellable: Vec<_> = listed.iter().filter(|listing| listing.prices.is_some()).map(|listing| &listing.id).collect();
+            let mut sellable: Vec<_> =
+                listed.iter().filter(|listing| listing.prices.is_some()).map(|listing| &listing.id).collect();
             sellable.sort();
             ensure!(sellable.iter().eq(&expected.iter().collect::<Vec<_>>()), "sellable {sellable:?}");
         }

@@ -73,7 +73,8 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request<Body>
     };
     let answer = answer.expect("an answer");
     // In small pieces, so that events are cut everywhere.
-    let pieces: Vec<Result<Bytes, std::io::Error>> = answer.body.chunks(17).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let pieces: Vec<Result<Bytes, std::io::Error>> =
+        answer.body.chunks(17).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let mut response = Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         response = response.header(name, value);

@@ -46,10 +46,12 @@ impl Provider for Echo {
         let finish = Finish::new(Some(Usage::estimate(3, 2)), Some("stop".into()));
         if attempt.call.operation.streams() {
             let piece = r#"data: {"id":"1","object":"chat.completion.chunk","created":0,"model":"echo-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
-            let events = [Ok(ChatEvent::Frames(format!("{piece}\n\n").into())), Ok(ChatEvent::Finish(Box::new(finish)))];
+            let events =
+                [Ok(ChatEvent::Frames(format!("{piece}\n\n").into())), Ok(ChatEvent::Finish(Box::new(finish)))];
             return Ok(ChatReply::from_events(3, futures_util::stream::iter(events)));
         }
-        let message = AnswerMessage { role: "assistant".to_owned(), content: Some("hi".to_owned()), ..AnswerMessage::default() };
+        let message =
+            AnswerMessage { role: "assistant".to_owned(), content: Some("hi".to_owned()), ..AnswerMessage::default() };
         let completion = Completion {
             id: "1".to_owned(),
             object: "chat.completion".to_owned(),

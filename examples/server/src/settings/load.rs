@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
+use figment::{Figment, Source};
 
 use super::Settings;
 
@@ -76,14 +76,18 @@ fn keys(figment: &Figment) -> BTreeSet<String> {
 
 fn explain(figment: &Figment, error: &figment::Error, known: &BTreeSet<String>) -> SettingsError {
     let mut path = error.path.join(".");
-    let source = error.metadata.as_ref().map(|metadata| metadata.name.to_string());
+    let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
+        Some(Source::File(file)) => file.display().to_string(),
+        _ => metadata.name.to_string(),
+    });
     let from = source.map(|name| format!(" (set by {name})")).unwrap_or_default();
     if let Kind::UnknownField(field, _) = &error.kind {
         if error.path.last().map(String::as_str) != Some(field) {
             path = [error.path.clone(), vec![field.clone()]].concat().join(".");
         }
         let value = shown(figment, &path);
-        let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(a, &path).total_cmp(&strsim::jaro_winkler(b, &path)));
+        let nearest =
+            known.iter().max_by(|a, b| strsim::jaro_winkler(a, &path).total_cmp(&strsim::jaro_winkler(b, &path)));
         let hint = nearest.map(|name| format!("; the nearest is `{name}`")).unwrap_or_default();
         return SettingsError(format!("there is no setting `{path}`{value}{from}{hint}"));
     }
@@ -97,7 +101,9 @@ fn shown(figment: &Figment, path: &str) -> String {
     match figment.find_value(path) {
         Ok(_) if secret => " = …".to_owned(),
         Ok(Value::String(_, text)) => format!(" = {text:?}"),
-        Ok(Value::Num(_, number)) => format!(" = {}", number.to_i128().map_or_else(|| format!("{number:?}"), |n| n.to_string())),
+        Ok(Value::Num(_, number)) => {
+            format!(" = {}", number.to_i128().map_or_else(|| format!("{number:?}"), |n| n.to_string()))
+        }
         Ok(Value::Bool(_, flag)) => format!(" = {flag}"),
         _ => String::new(),
     }

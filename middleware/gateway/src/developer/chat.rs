@@ -137,7 +137,9 @@ impl SimpleChat {
                 system.into_iter().chain([json!({"role": "user", "content": text})]).collect()
             }
             (None, Some(messages)) if self.system.is_none() => messages,
-            (None, Some(_)) => return Err(Error::invalid("system", "`system` goes with `message`; put it into `messages`")),
+            (None, Some(_)) => {
+                return Err(Error::invalid("system", "`system` goes with `message`; put it into `messages`"));
+            }
             (None, None) => return Err(Error::invalid("message", "Say something: `message` is missing")),
             (Some(_), Some(_)) => return Err(Error::invalid("messages", "Give either `message` or `messages`")),
         };

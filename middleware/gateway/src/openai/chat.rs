@@ -50,5 +50,7 @@ pub(crate) async fn whole(reply: ChatReply) -> Result<Bytes> {
         ChatEvent::Whole(body) => Some(body),
         _ => None,
     });
-    body.ok_or_else(|| Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole"))
+    body.ok_or_else(|| {
+        Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole")
+    })
 }

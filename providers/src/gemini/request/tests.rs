@@ -44,12 +44,15 @@ fn turns_alternate_and_start_with_the_user() {
     ]);
     let request = told("gemini-2.5-flash", json!({"messages": messages}));
     assert_eq!(request["systemInstruction"], json!({"parts": [{"text": "be brief"}, {"text": "be kind"}]}));
-    assert_eq!(request["contents"], json!([
-        {"role": "user", "parts": [{"text": " "}]},
-        {"role": "model", "parts": [{"text": "hello"}]},
-        {"role": "user", "parts": [{"text": "one"}, {"text": " "}, {"text": "now be long"}]},
-        {"role": "model", "parts": [{"text": "no"}]},
-    ]));
+    assert_eq!(
+        request["contents"],
+        json!([
+            {"role": "user", "parts": [{"text": " "}]},
+            {"role": "model", "parts": [{"text": "hello"}]},
+            {"role": "user", "parts": [{"text": "one"}, {"text": " "}, {"text": "now be long"}]},
+            {"role": "model", "parts": [{"text": "no"}]},
+        ])
+    );
     let only_system = told("gemini-2.5-flash", json!({"messages": [{"role": "system", "content": "x"}]}));
     assert_eq!(only_system["contents"], json!([{"role": "user", "parts": [{"text": " "}]}]));
 }
@@ -71,17 +74,20 @@ fn results_come_back_in_one_turn_in_call_order() {
         result("a", "{\"t\":20}"),
         {"role": "user", "content": "and?"},
     ]);
-    assert_eq!(contents("gemini-2.5-flash", messages.clone()), json!([
-        {"role": "user", "parts": [{"text": "weather?"}]},
-        {"role": "model", "parts": [
-            {"text": "let me see"}, {"functionCall": {"name": "f", "args": {"x": 1}}}, {"functionCall": {"name": "g", "args": {}}},
-        ]},
-        {"role": "user", "parts": [
-            {"functionResponse": {"name": "f", "response": {"t": 20}}},
-            {"functionResponse": {"name": "g", "response": {"output": [1, 2]}}},
-        ]},
-        {"role": "user", "parts": [{"text": "and?"}]},
-    ]));
+    assert_eq!(
+        contents("gemini-2.5-flash", messages.clone()),
+        json!([
+            {"role": "user", "parts": [{"text": "weather?"}]},
+            {"role": "model", "parts": [
+                {"text": "let me see"}, {"functionCall": {"name": "f", "args": {"x": 1}}}, {"functionCall": {"name": "g", "args": {}}},
+            ]},
+            {"role": "user", "parts": [
+                {"functionResponse": {"name": "f", "response": {"t": 20}}},
+                {"functionResponse": {"name": "g", "response": {"output": [1, 2]}}},
+            ]},
+            {"role": "user", "parts": [{"text": "and?"}]},
+        ])
+    );
     let newer = contents("gemini-3.5-flash", messages);
     assert_eq!(newer[1]["parts"][1]["functionCall"]["id"], "a");
     assert_eq!(newer[2]["parts"][1]["functionResponse"]["id"], "b");
@@ -90,7 +96,8 @@ fn results_come_back_in_one_turn_in_call_order() {
 #[test]
 fn every_call_needs_its_result_and_sound_arguments() {
     let user = json!({"role": "user", "content": "q"});
-    let calls = |arguments: &str| json!({"role": "assistant", "tool_calls": [call("a", "f", arguments), call("b", "f", "{}")]});
+    let calls =
+        |arguments: &str| json!({"role": "assistant", "tool_calls": [call("a", "f", arguments), call("b", "f", "{}")]});
     let error = refused("gemini-3.5-flash", json!({"messages": [user, calls("{}"), result("a", "x")]}));
     assert_eq!(error.param(), Some("messages[1].tool_calls"));
     let late = json!([user, calls("{}"), result("a", "x"), result("b", "x"), user, result("a", "y")]);
@@ -130,9 +137,7 @@ fn signatures_go_back_in_every_form_once() {
     assert_eq!(parts(&signed(first.clone(), extra("Q0FMTA=="))), [None, Some("Q0FMTA==".into()), None]);
     assert_eq!(parts(&signed(first, extra("VEVYVA=="))), [Some("VEVYVA==".into()), Some("Q0FMTA==".into()), None]);
     // Nowhere: kept here, else the stand-in, on the first call only.
-    let history = |id: &str| {
-        json!([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call(id, "f", "{}")]}, result(id, "x")])
-    };
+    let history = |id: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call(id, "f", "{}")]}, result(id, "x")]);
     assert_eq!(parts(&contents("gemini-3.5-flash", history("kept_1"))), [Some("S0VQVA==".into())]);
     assert_eq!(parts(&contents("gemini-3.5-flash", history("b"))), [Some("skip_thought_signature_validator".into())]);
     assert_eq!(parts(&contents("gemini-2.5-flash", history("b"))), [None]);
@@ -141,7 +146,8 @@ fn signatures_go_back_in_every_form_once() {
 #[test]
 fn limits_are_the_lesser_of_both() {
     let most = |body: Value, limit| {
-        told_with("gemini-2.0-flash", body, Permits::default(), limit).unwrap()["generationConfig"]["maxOutputTokens"].as_u64()
+        told_with("gemini-2.0-flash", body, Permits::default(), limit).unwrap()["generationConfig"]["maxOutputTokens"]
+            .as_u64()
     };
     assert_eq!(most(json!({"max_tokens": 9, "max_completion_tokens": 5}), None), Some(5));
     assert_eq!(most(json!({"max_tokens": 9}), Some(7)), Some(7));
@@ -156,10 +162,13 @@ fn sampling_is_passed_where_the_model_takes_it() {
         "temperature": 0.5, "top_p": 0.9, "top_k": 40, "seed": 4_294_967_297_i64, "stop": ["a", ""], "n": 2,
         "logprobs": true, "top_logprobs": 3, "presence_penalty": 1, "frequency_penalty": -1, "user": "u", "store": true,
     });
-    assert_eq!(config("gemini-2.0-flash", body.clone()), json!({
-        "temperature": 0.5, "topP": 0.9, "topK": 40, "seed": 1, "stopSequences": ["a"], "candidateCount": 2,
-        "responseLogprobs": true, "logprobs": 3, "presencePenalty": 1.0, "frequencyPenalty": -1.0,
-    }));
+    assert_eq!(
+        config("gemini-2.0-flash", body.clone()),
+        json!({
+            "temperature": 0.5, "topP": 0.9, "topK": 40, "seed": 1, "stopSequences": ["a"], "candidateCount": 2,
+            "responseLogprobs": true, "logprobs": 3, "presencePenalty": 1.0, "frequencyPenalty": -1.0,
+        })
+    );
     assert!(config("gemini-2.5-flash", body).get("presencePenalty").is_none());
 }
 
@@ -182,7 +191,10 @@ fn thoughts_are_shown_to_those_who_ask() {
     let level = |body| config("gemini-3.5-flash", body)["thinkingConfig"]["thinkingLevel"].clone();
     assert_eq!(level(json!({"reasoning_effort": "none"})), "MINIMAL");
     assert_eq!(level(json!({"google": {"thinking_config": {"thinking_level": "HIGH"}}})), "HIGH");
-    assert_eq!(config("gemini-2.5-flash", json!({"reasoning": {"max_tokens": 900}}))["thinkingConfig"]["thinkingBudget"], 900);
+    assert_eq!(
+        config("gemini-2.5-flash", json!({"reasoning": {"max_tokens": 900}}))["thinkingConfig"]["thinkingBudget"],
+        900
+    );
     assert_eq!(config("gemini-2.0-flash", json!({"reasoning": {"effort": "high"}})), json!({}));
     assert_eq!(refused("gemini-2.5-flash", json!({"reasoning": {"effort": "huge"}})).param(), Some("reasoning"));
 }
