@@ -9,6 +9,8 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::record::Item;
+
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,12 +42,12 @@ pub struct Undelivered {
 impl MeterHandle {
     pub(super) fn start(
         sink: Arc<dyn BillingSink>,
-        records: mpsc::Receiver<UsageRecord>,
+        items: mpsc::Receiver<Item>,
         batch: usize,
         longest_wait: Duration,
     ) -> Self {
         let (phase, now) = watch::channel(Phase::Running);
-        let batcher = Batcher { sink, records, batch, longest_wait, phase: now };
+        let batcher = Batcher { sink, items, batch, longest_wait, phase: now };
         Self { phase, task: tokio::spawn(batcher.run()) }
     }
 
@@ -79,7 +81,7 @@ impl MeterHandle {
 
 struct Batcher {
     sink: Arc<dyn BillingSink>,
-    records: mpsc::Receiver<UsageRecord>,
+    items: mpsc::Receiver<Item>,
     batch: usize,
     longest_wait: Duration,
     phase: watch::Receiver<Phase>,
@@ -87,27 +89,37 @@ struct Batcher {
 
 impl Batcher {
     async fn run(mut self) -> Vec<UsageRecord> {
+        let mut items = Vec::with_capacity(self.batch);
         let mut batch = Vec::with_capacity(self.batch);
+        let mut waiting = Vec::new();
         loop {
             tokio::select! {
                 // In this order, so that a stream of records cannot keep a stop waiting.
                 biased;
-                () = reached(self.phase.clone(), Phase::Draining), if !self.records.is_closed() => self.records.close(),
-                received = self.records.recv_many(&mut batch, self.batch) => {
+                () = reached(self.phase.clone(), Phase::Draining), if !self.items.is_closed() => self.items.close(),
+                received = self.items.recv_many(&mut items, self.batch) => {
                     if received == 0 {
                         return Vec::new();
                     }
                 }
                 () = reached(self.phase.clone(), Phase::GivenUp) => break,
             }
+            for item in items.drain(..) {
+                batch.push(item.record);
+                waiting.extend(item.taken);
+            }
             if !batch.is_empty() && !self.deliver(&batch).await {
                 break;
             }
             batch.clear();
+            for waits in waiting.drain(..) {
+                // Whoever does not wait any more has left; the record is taken all the same.
+                let _ = waits.send(());
+            }
         }
-        self.records.close();
-        while let Ok(record) = self.records.try_recv() {
-            batch.push(record);
+        self.items.close();
+        while let Ok(item) = self.items.try_recv() {
+            batch.push(item.record);
         }
         batch
     }

@@ -1,4 +1,4 @@
-//! [`Meter`]: exactly one [`UsageRecord`] for every call, whatever becomes of it.
+//! [`Meter`]: exactly one [`UsageRecord`](aihub_core::UsageRecord) for every call, whatever becomes of it.
 //!
 //! A place in the queue is taken *before* the call goes on, so that the guard which writes the record
 //! can always send it, also from `Drop`, where nothing can be awaited. When the queue is full because
@@ -50,18 +50,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aihub_core::{BillingSink, Call, Clock, Error, ErrorKind, Operation, Reply as _, UsageRecord};
+use aihub_core::{BillingSink, Call, Clock, Error, ErrorKind, Operation, Reply as _};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
 pub use batch::{MeterHandle, Undelivered};
-use record::Record;
+use record::{Item, Record};
 
 /// Makes [`Meter`]. All services made of one layer share its queue.
 #[derive(Debug, Clone)]
 pub struct MeterLayer {
-    queue: mpsc::Sender<UsageRecord>,
+    queue: mpsc::Sender<Item>,
+    confirm_within: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,6 +74,7 @@ pub struct MeterBuilder {
     queue: usize,
     batch: usize,
     longest_wait: Duration,
+    confirm_within: Option<Duration>,
 }
 
 impl MeterBuilder {
@@ -101,6 +103,16 @@ impl MeterBuilder {
         self
     }
 
+    /// Keeps the last piece of an answer back until the sink has taken its record, so that nothing is
+    /// answered in full that a crash could forget; for a sink that is quick and local, such as a
+    /// journal. Default is not to wait. After `within` the answer goes out all the same; too high makes
+    /// callers wait for a sink in trouble.
+    #[must_use]
+    pub fn with_confirmation(mut self, within: Duration) -> Self {
+        self.confirm_within = Some(within);
+        self
+    }
+
     /// Starts the task that delivers, on the current runtime.
     ///
     /// # Panics
@@ -108,16 +120,23 @@ impl MeterBuilder {
     /// Outside of a tokio runtime.
     #[must_use = "the handle flushes the queue at shutdown"]
     pub fn start(self) -> (MeterLayer, MeterHandle) {
-        let (queue, records) = mpsc::channel(self.queue);
-        let handle = MeterHandle::start(self.sink, records, self.batch, self.longest_wait);
-        (MeterLayer { queue, clock: self.clock }, handle)
+        let (queue, items) = mpsc::channel(self.queue);
+        let handle = MeterHandle::start(self.sink, items, self.batch, self.longest_wait);
+        (MeterLayer { queue, confirm_within: self.confirm_within, clock: self.clock }, handle)
     }
 }
 
 impl MeterLayer {
     /// Sets up a meter that delivers to `sink`.
     pub fn builder(sink: Arc<dyn BillingSink>, clock: Arc<dyn Clock>) -> MeterBuilder {
-        MeterBuilder { sink, clock, queue: 16_384, batch: 512, longest_wait: Duration::from_secs(10) }
+        MeterBuilder {
+            sink,
+            clock,
+            queue: 16_384,
+            batch: 512,
+            longest_wait: Duration::from_secs(10),
+            confirm_within: None,
+        }
     }
 
     /// A meter with the defaults, started on the current runtime.
@@ -135,7 +154,7 @@ impl<S> Layer<S> for MeterLayer {
     type Service = Meter<S>;
 
     fn layer(&self, inner: S) -> Meter<S> {
-        Meter { inner, queue: self.queue.clone(), clock: Arc::clone(&self.clock) }
+        Meter { inner, queue: self.queue.clone(), confirm_within: self.confirm_within, clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -143,7 +162,8 @@ impl<S> Layer<S> for MeterLayer {
 #[derive(Debug, Clone)]
 pub struct Meter<S> {
     inner: S,
-    queue: mpsc::Sender<UsageRecord>,
+    queue: mpsc::Sender<Item>,
+    confirm_within: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
@@ -167,13 +187,15 @@ where
         };
         // The guard is there before the future is: one that is dropped without ever being polled is
         // recorded like any other.
-        let record = Record::open(place, Arc::clone(&self.clock), &call);
+        let record = Record::open(place, self.confirm_within, Arc::clone(&self.clock), &call);
         let answer = self.inner.call(call);
         Box::pin(async move {
             match answer.await {
                 Ok(reply) => Ok(reply.watch(record.into_hook()).await),
                 Err(error) => {
-                    record.failed(&error);
+                    if let Some(confirmation) = record.failed(&error) {
+                        confirmation.wait().await;
+                    }
                     Err(error)
                 }
             }

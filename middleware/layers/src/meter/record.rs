@@ -8,6 +8,7 @@ use aihub_core::{
     UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::oneshot;
 
 /// A model name longer than this is cut: it is the caller's text, and may be as long as a body.
 const NAME_BYTES: usize = 256;
@@ -16,7 +17,8 @@ const NAME_BYTES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Record {
     /// `None` once it is written.
-    place: Option<OwnedPermit<UsageRecord>>,
+    place: Option<OwnedPermit<Item>>,
+    confirm_within: Option<Duration>,
     clock: Arc<dyn Clock>,
     // What is needed of the call, and not the call: its prompt need not stay in memory for as long as
     // the answer streams.
@@ -33,10 +35,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn open<O: Operation>(place: OwnedPermit<UsageRecord>, clock: Arc<dyn Clock>, call: &Call<O>) -> Self {
+    pub(super) fn open<O: Operation>(
+        place: OwnedPermit<Item>,
+        confirm_within: Option<Duration>,
+        clock: Arc<dyn Clock>,
+        call: &Call<O>,
+    ) -> Self {
         let model = call.operation.model();
         Self {
             place: Some(place),
+            confirm_within,
             clock,
             id: call.id,
             caller: Arc::clone(&call.caller),
@@ -54,13 +62,13 @@ impl Record {
     /// The call has a reply: the record waits for its end.
     pub(super) fn into_hook(mut self) -> Hook {
         self.first_event_us = Some(self.since_start_us());
-        Box::new(move |ending: &Ending| {
-            self.ended(ending);
-            Box::pin(std::future::ready(()))
+        Box::new(move |ending: &Ending| match self.ended(ending) {
+            None => Box::pin(std::future::ready(())),
+            Some(confirmation) => Box::pin(confirmation.wait()),
         })
     }
 
-    fn ended(mut self, ending: &Ending) {
+    fn ended(mut self, ending: &Ending) -> Option<Confirmation> {
         let served = &ending.served;
         let offer = served.offer.clone().or_else(|| self.trail.offer());
         self.write(offer, ending.usage, |record| {
@@ -71,26 +79,43 @@ impl Record {
             record.outcome = ending.outcome;
             record.status = ending.error.map_or(200, ErrorKind::status);
             record.finish_reason.clone_from(&ending.finish_reason);
-        });
+        })
     }
 
-    /// The call failed before it had a reply.
-    pub(super) fn failed(mut self, error: &Error) {
+    /// The call failed before it had a reply. What was sent upstream is waited for like a reply; a
+    /// refusal, of which nobody has to pay anything, is not.
+    pub(super) fn failed(mut self, error: &Error) -> Option<Confirmation> {
         let outcome = match error.kind() {
             _ if self.trail.attempts() == 0 => Outcome::Refused,
             ErrorKind::Cancelled => Outcome::ClientGone,
             ErrorKind::Internal => Outcome::GatewayFailed,
             _ => Outcome::UpstreamFailed,
         };
-        let spent = error.spent().copied().unwrap_or_default();
-        let offer = self.trail.offer();
-        self.write(offer, spent, |record| {
-            // The trail has counted what the error reports among the discarded: not twice.
-            record.discarded = less(record.discarded, &spent);
+        let confirmation = self.without_reply(error.spent(), |record| {
             record.vendor_cost = error.vendor_cost();
             record.outcome = outcome;
             record.status = error.kind().status();
         });
+        confirmation.filter(|_| outcome != Outcome::Refused)
+    }
+
+    /// What was used is what another layer is booking already, such as a quota that settles; else what
+    /// the vendor said. Of an attempt that is still with a vendor its prompt is the best estimate.
+    fn without_reply(&mut self, spent: Option<&Usage>, rest: impl FnOnce(&mut UsageRecord)) -> Option<Confirmation> {
+        let in_flight = self.trail.in_flight();
+        let usage = match self.trail.concluded().or(spent.copied()) {
+            Some(used) => used,
+            None if in_flight => Usage::estimate(self.prompt_tokens, 0),
+            None => Usage::default(),
+        };
+        let offer = self.trail.offer();
+        self.write(offer, usage, |record| {
+            // The trail has counted a failed attempt among the discarded: not twice.
+            if !in_flight {
+                record.discarded = less(record.discarded, &usage);
+            }
+            rest(record);
+        })
     }
 
     fn since_start_us(&self) -> u64 {
@@ -98,8 +123,13 @@ impl Record {
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn write(&mut self, offer: Option<Offer>, usage: Usage, rest: impl FnOnce(&mut UsageRecord)) {
-        let Some(place) = self.place.take() else { return };
+    fn write(
+        &mut self,
+        offer: Option<Offer>,
+        usage: Usage,
+        rest: impl FnOnce(&mut UsageRecord),
+    ) -> Option<Confirmation> {
+        let place = self.place.take()?;
         let mut record =
             UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
         record.stream = self.stream;
@@ -111,32 +141,52 @@ impl Record {
         record.duration_us = self.since_start_us();
         record.first_event_us = self.first_event_us;
         rest(&mut record);
-        place.send(record);
+        let (taken, confirmation) = self.confirm_within.map(|within| Confirmation::new(self.id, within)).unzip();
+        place.send(Item { record, taken });
+        confirmation
     }
 }
 
-/// The caller left before there was a reply. What was used is what another layer is booking already,
-/// such as a quota that settles; else it is not known of an attempt that is still with a vendor, and
-/// its prompt is the best estimate.
+/// The caller left before there was a reply.
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.place.is_none() {
-            return;
+        if self.place.is_some() {
+            self.without_reply(None, |record| {
+                record.outcome = Outcome::ClientGone;
+                record.status = ErrorKind::Cancelled.status();
+            });
         }
-        let in_flight = self.trail.in_flight();
-        let usage = match self.trail.concluded() {
-            Some(used) => used,
-            None if in_flight => Usage::estimate(self.prompt_tokens, 0),
-            None => Usage::default(),
-        };
-        let offer = self.trail.offer();
-        self.write(offer, usage, |record| {
-            if !in_flight {
-                record.discarded = less(record.discarded, &usage);
-            }
-            record.outcome = Outcome::ClientGone;
-            record.status = ErrorKind::Cancelled.status();
-        });
+    }
+}
+
+/// A record on its way to the sink.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) record: UsageRecord,
+    /// Told when the sink has taken the record, if somebody waits for that.
+    pub(super) taken: Option<oneshot::Sender<()>>,
+}
+
+/// That the sink has taken a record.
+#[derive(Debug)]
+pub(super) struct Confirmation {
+    taken: oneshot::Receiver<()>,
+    within: Duration,
+    call: CallId,
+}
+
+impl Confirmation {
+    fn new(call: CallId, within: Duration) -> (oneshot::Sender<()>, Self) {
+        let (tell, taken) = oneshot::channel();
+        (tell, Self { taken, within, call })
+    }
+
+    /// A sink that does not confirm is no reason to keep an answer back for ever: the record stays in
+    /// the queue, and new calls are refused once that is full.
+    pub(super) async fn wait(self) {
+        if !matches!(tokio::time::timeout(self.within, self.taken).await, Ok(Ok(()))) {
+            tracing::warn!(call = %self.call, within = ?self.within, "a record was not confirmed in time");
+        }
     }
 }
 

@@ -132,3 +132,46 @@ async fn draining_waits_for_calls_that_run() {
     assert_eq!(books.records()[0].outcome, Outcome::Completed);
     assert_eq!(clock.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_its_confirmation_but_not_for_ever() {
+    let books = Arc::new(Books::default());
+    books.failing.store(2, Ordering::SeqCst);
+    let meter = MeterLayer::builder(books.clone(), world::clock()).with_confirmation(Duration::from_secs(1));
+    let (layer, _handle) = meter.start();
+    let service = layer.layer(service_fn(|_: Call<ChatRequest>| async { Ok::<_, Error>(world::answer()) }));
+    world::read(service.clone().oneshot(world::call()).await.unwrap()).await.unwrap();
+    assert_eq!(books.records().len(), 1, "taken before the caller had everything");
+
+    books.failing.store(u32::MAX, Ordering::SeqCst);
+    let started = tokio::time::Instant::now();
+    world::read(service.oneshot(world::call()).await.unwrap()).await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_wait_and_a_failure_does() {
+    let books = Arc::new(Books::default());
+    books.failing.store(u32::MAX, Ordering::SeqCst);
+    let meter = MeterLayer::builder(books, world::clock()).with_confirmation(Duration::from_secs(1));
+    let (layer, _handle) = meter.start();
+    for (sent, waited) in [(false, 0), (true, 1)] {
+        let (call, started) = (world::call(), tokio::time::Instant::now());
+        if sent {
+            call.trail.attempt(&world::offer("first", "1"));
+        }
+        layer.layer(refused(world::failover())).oneshot(call).await.unwrap_err();
+        assert_eq!(started.elapsed().as_secs(), waited);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_foreign_layer_cut_has_cost_its_prompt() {
+    let books = Arc::new(Books::default());
+    let (layer, _handle) = MeterLayer::start(books.clone(), world::clock());
+    let call = world::call();
+    call.trail.attempt(&world::offer("first", "1"));
+    layer.layer(refused(world::failover())).oneshot(call).await.unwrap_err();
+    let record = books.only().await;
+    assert!(record.usage.estimated && record.usage.input > 0 && record.cost.is_some());
+}

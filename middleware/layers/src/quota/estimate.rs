@@ -106,9 +106,10 @@ fn cap(model: &Model, per_choice: u64) -> u64 {
 
 #[cold]
 fn too_little(held: Amounts, most: Amounts) -> Error {
+    let by_tokens = held.tokens > 0 && held.tokens < most.tokens;
     let text = |amounts: Amounts| match amounts.money {
-        Some(money) => money.to_string(),
-        None => format!("{} tokens", amounts.tokens),
+        Some(money) if !by_tokens => money.to_string(),
+        _ => format!("{} tokens", amounts.tokens),
     };
     Error::new(ErrorKind::PaymentRequired, "What is left does not pay for this prompt: send a shorter one, or top up")
         .with_refusal(Refusal::new("hold", text(most), text(held)))
