@@ -66,7 +66,9 @@ impl Scribe {
         }
         // A signature may sit on any text, also on an empty one at the end: it goes out once, at
         // the end, since clients join what they are given in pieces.
-        progress.signature = part.thought_signature.or(progress.signature.take());
+        if !part.thought {
+            progress.signature = part.thought_signature.or(progress.signature.take());
+        }
         let text = part.text.filter(|text| !text.is_empty())?;
         if part.thought {
             delta.reasoning_content = Some(text);

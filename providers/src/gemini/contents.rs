@@ -81,7 +81,7 @@ impl<'a> Turns<'a> {
                 self.settle()?;
             }
             match message.role {
-                Role::System | Role::Developer if self.contents.is_empty() => {
+                Role::System | Role::Developer if self.contents.is_empty() && self.traits.instructs() => {
                     let parts = self.parts(at, message.content)?;
                     self.system.extend(parts.into_iter().filter(|part| part.text.as_deref() != Some("")));
                 }

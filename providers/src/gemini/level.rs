@@ -70,6 +70,16 @@ impl Traits {
         self.at_least(3, 0)
     }
 
+    /// Takes instructions apart from the conversation.
+    pub(super) fn instructs(self) -> bool {
+        self.gemini
+    }
+
+    /// Holds calls against their schemas (mode `VALIDATED`).
+    pub(super) fn validates(self) -> bool {
+        self.at_least(2, 5)
+    }
+
     /// Takes presence and frequency penalties; from 2.5 on they are refused on this API.
     pub(super) fn takes_penalties(self) -> bool {
         !self.at_least(2, 5)

@@ -3,7 +3,8 @@
 //! What has no counterpart and changes nothing that matters is left out (`user`, `metadata`,
 //! `store`, `verbosity`, `prediction`, and penalties on models that refuse them); what would
 //! silently change the answer is refused, so that another upstream may serve it (`logit_bias`,
-//! audio answers, custom tools).
+//! audio answers, custom tools). `parallel_tool_calls: false` cannot be said either: calls after
+//! the first are left out of the answer.
 //!
 //! Thoughts come back only where the caller asked for their text: by `reasoning` (unless it says
 //! `exclude`), `include_reasoning`, or the vendor's own `include_thoughts`. `reasoning_effort`

@@ -101,7 +101,7 @@ pub(super) fn tools(
                 ));
             }
         };
-        strict |= function.strict == Some(true);
+        strict |= function.strict == Some(true) && traits.validates();
         declared.push(FunctionDeclaration { name, description: function.description, parameters_json_schema });
     }
     if search && !declared.is_empty() && !traits.mixes() {

@@ -144,6 +144,14 @@ fn signatures_go_back_in_every_form_once() {
 }
 
 #[test]
+fn open_models_take_instructions_as_the_users_words() {
+    let messages = json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "q"}]);
+    let request = told("gemma-3-27b-it", json!({"messages": messages}));
+    assert_eq!(request["contents"], json!([{"role": "user", "parts": [{"text": "be brief"}, {"text": "q"}]}]));
+    assert!(request.get("systemInstruction").is_none());
+}
+
+#[test]
 fn limits_are_the_lesser_of_both() {
     let most = |body: Value, limit| {
         told_with("gemini-2.0-flash", body, Permits::default(), limit).unwrap()["generationConfig"]["maxOutputTokens"]
