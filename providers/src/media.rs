@@ -16,6 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,8 +43,11 @@ use url::{Host, Url};
 pub struct MediaSettings {
     /// The most addresses of one request. Default 8; 0 refuses all.
     pub max_files: usize,
-    /// The most bytes of one file. Default 10 MiB. All of them together are held in memory at once.
+    /// The most bytes of one file. Default 10 MiB.
     pub max_bytes: usize,
+    /// The most bytes of all files of one request, which are held in memory at once. Default 14 MiB:
+    /// what vendors take when it is written in base 64.
+    pub max_total_bytes: usize,
     /// How long all of one request's files may take. Default 10 s. Too high keeps a connection for
     /// a host that trickles; too low refuses slow hosts.
     pub time_limit: Duration,
@@ -51,7 +55,7 @@ pub struct MediaSettings {
 
 impl Default for MediaSettings {
     fn default() -> Self {
-        Self { max_files: 8, max_bytes: 10 << 20, time_limit: Duration::from_secs(10) }
+        Self { max_files: 8, max_bytes: 10 << 20, max_total_bytes: 14 << 20, time_limit: Duration::from_secs(10) }
     }
 }
 
@@ -203,7 +207,8 @@ impl Media {
             );
             return Err(Error::invalid("messages", message).with_failover());
         }
-        let all = try_join_all(wanted.into_iter().map(|(place, path)| self.fetch_one(place, path)));
+        let left = AtomicUsize::new(self.settings.max_total_bytes);
+        let all = try_join_all(wanted.into_iter().map(|(place, path)| self.fetch_one(place, path, &left)));
         match tokio::time::timeout(self.settings.time_limit, all).await {
             Ok(done) => done.map(drop),
             Err(_) => Err(Error::invalid(
@@ -214,7 +219,7 @@ impl Media {
         }
     }
 
-    async fn fetch_one(&self, place: &mut String, path: String) -> Result<()> {
+    async fn fetch_one(&self, place: &mut String, path: String, left: &AtomicUsize) -> Result<()> {
         let refused = |message: &'static str| {
             Error::invalid(path.clone(), message).with_code("media_fetch_failed").with_failover()
         };
@@ -239,7 +244,8 @@ impl Media {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| failed().with_source(error))?;
             if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > self.settings.max_bytes {
+                let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(data.len()));
+                if bytes.len() + data.len() > self.settings.max_bytes || taken.is_err() {
                     return Err(refused("The file at this address is larger than is fetched"));
                 }
                 bytes.extend_from_slice(data);

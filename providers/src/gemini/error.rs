@@ -44,6 +44,10 @@ pub(super) fn status_in(body: &[u8]) -> Option<Status> {
 fn explain(http: Option<u16>, status: &Status, after: Option<Duration>) -> Error {
     let code = http.or(status.code).unwrap_or_else(|| http_status(&status.status));
     let error = match code {
+        // A cache that the caller named: of another project, or gone.
+        403 | 404 if status.message.contains("CachedContent") => {
+            Error::invalid("google.cached_content", "There is no such cache: leave `cached_content` out")
+        }
         400 if is_about_our_key(status) => refused_key(),
         400 | 412 if status.status == "FAILED_PRECONDITION" => {
             // Billing is off, or the vendor does not serve the place we call from.
@@ -237,6 +241,8 @@ mod tests {
             "The upstream cannot serve this request as it is: Unknown name \"x\" in […] see […]"
         );
         assert!(!error.may_fail_over());
+        let error = fault(403, r#"{"error":{"status":"PERMISSION_DENIED","message":"CachedContent not found"}}"#);
+        assert_eq!((error.kind(), error.needs_operator()), (ErrorKind::Invalid, false));
         let error = fault(400, r#"{"error":{"message":"Function call is missing a thought_signature in parts."}}"#);
         assert_eq!(error.code(), "missing_thought_signature");
         let error = fault(400, r#"{"error":{"message":"The input token count (2) exceeds the maximum (1)."}}"#);

@@ -56,6 +56,8 @@ const MOST_PAGES: usize = 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GeminiSettings {
+    /// The name that offers refer to. Default `gemini`.
+    pub name: String,
     /// Where it is and with which keys. The version of the API is part of the address.
     pub upstream: UpstreamSettings,
     /// How media given by address are fetched.
@@ -78,6 +80,7 @@ impl GeminiSettings {
     /// The defaults with these keys.
     pub fn new(keys: Vec<SecretString>) -> Self {
         Self {
+            name: "gemini".to_owned(),
             upstream: UpstreamSettings::new("https://generativelanguage.googleapis.com/v1beta", keys),
             media: MediaSettings::default(),
             max_request_bytes: 20 << 20,
@@ -122,8 +125,8 @@ impl Gemini {
 
 #[async_trait]
 impl Provider for Gemini {
-    fn name(&self) -> &'static str {
-        "gemini"
+    fn name(&self) -> &str {
+        &self.0.settings.name
     }
 
     fn capabilities(&self) -> Capabilities {

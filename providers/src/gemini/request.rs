@@ -138,10 +138,10 @@ pub(super) fn prepare(
     let (tools, tool_config) = tools(functions, conversation.tool_choice, search, traits, &mut names)?;
     match conversation.response_format {
         None | Some(ResponseFormat::Text) => {}
-        Some(_) if with_functions && !traits.mixes() => {
+        Some(_) if (with_functions || search) && !traits.mixes() => {
             return Err(unsupported(
                 "response_format",
-                "This model cannot answer in JSON and call functions in one request: leave one out",
+                "This model cannot answer in JSON and use tools in one request: leave one out",
             ));
         }
         Some(ResponseFormat::JsonSchema { json_schema }) => {

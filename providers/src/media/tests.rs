@@ -147,6 +147,10 @@ async fn size_number_and_time_are_capped() {
     settings.max_bytes -= 1;
     assert!(fetched(&on_loopback(settings.clone()), &url).await.unwrap_err().message().contains("larger"));
 
+    settings = MediaSettings { max_total_bytes: 2 * PNG.len() - 1, ..MediaSettings::default() };
+    let error = on_loopback(settings.clone()).fetch(&mut conversation(&[url.clone(), url.clone()])).await.unwrap_err();
+    assert!(error.message().contains("larger"), "{error}");
+
     settings.max_files = 1;
     let error = on_loopback(settings).fetch(&mut conversation(&[url.clone(), url])).await.unwrap_err();
     assert!(error.message().starts_with("At most 1"), "{error}");
