@@ -117,6 +117,16 @@ mod tests {
         })
     });
 
+    /// The suite permits a sink to keep a call twice, as a file does. This one adds up, and must not.
+    #[tokio::test]
+    async fn a_batch_that_comes_again_is_entered_once() {
+        let (statement, records) = (Statement::default(), records(10));
+        for batch in [&records[..], &records[..], &records[3..5]] {
+            statement.record(batch).await.unwrap();
+        }
+        assert_eq!(statement.calls().len(), 10);
+    }
+
     #[tokio::test]
     async fn costs_of_two_currencies_have_no_sum() {
         let statement = Statement::default();
