@@ -204,6 +204,25 @@ async fn a_continuation_that_fails_ends_the_stream_with_everything_spent() {
 }
 
 #[tokio::test]
+async fn wherever_a_stream_is_cut_it_is_an_error() {
+    let mut first = answer(&said("Once upon"), "", (14, 2));
+    first["candidates"][0]["finishReason"] = Value::Null;
+    let (_, text) = stream(&[first, answer(&said(" a time"), "STOP", (14, 5))]);
+    let end = text.rfind('}').unwrap() + 1;
+    for cut in (0..=text.len()).step_by(5).chain([end - 1, end, text.len()]) {
+        let stage = stage(vec![(200, text[..cut].to_owned())]).await;
+        let complete = match stage.ask(json!({"stream": true}), None).await {
+            Ok(reply) => reply.collect().await.map(|(_, finish)| finish),
+            Err(error) => Err(error),
+        };
+        match complete {
+            Ok(finish) => assert!(cut >= end && tokens(finish.usage.unwrap()) == (14, 5), "cut at {cut} passed"),
+            Err(error) => assert!(cut < end && error.kind() == ErrorKind::BadUpstream, "cut at {cut}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signature_goes_out_and_comes_back_even_if_the_client_drops_it() {
     let call = json!([{"text": "see"}, {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "U0lH"}]);
     let stage = stage(vec![whole(&answer(&call, "STOP", (1, 1)))]).await;
