@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aihub_core::{BillingSink, Error, ErrorKind, UsageRecord};
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::record::Item;
@@ -44,10 +44,11 @@ impl MeterHandle {
         sink: Arc<dyn BillingSink>,
         items: mpsc::Receiver<Item>,
         batch: usize,
+        gathering: Duration,
         longest_wait: Duration,
     ) -> Self {
         let (phase, now) = watch::channel(Phase::Running);
-        let batcher = Batcher { sink, items, batch, longest_wait, phase: now };
+        let batcher = Batcher { sink, items, batch, gathering, longest_wait, phase: now };
         Self { phase, task: tokio::spawn(batcher.run()) }
     }
 
@@ -83,31 +84,16 @@ struct Batcher {
     sink: Arc<dyn BillingSink>,
     items: mpsc::Receiver<Item>,
     batch: usize,
+    gathering: Duration,
     longest_wait: Duration,
     phase: watch::Receiver<Phase>,
 }
 
 impl Batcher {
     async fn run(mut self) -> Vec<UsageRecord> {
-        let mut items = Vec::with_capacity(self.batch);
         let mut batch = Vec::with_capacity(self.batch);
         let mut waiting = Vec::new();
-        loop {
-            tokio::select! {
-                // In this order, so that a stream of records cannot keep a stop waiting.
-                biased;
-                () = reached(self.phase.clone(), Phase::Draining), if !self.items.is_closed() => self.items.close(),
-                received = self.items.recv_many(&mut items, self.batch) => {
-                    if received == 0 {
-                        return Vec::new();
-                    }
-                }
-                () = reached(self.phase.clone(), Phase::GivenUp) => break,
-            }
-            for item in items.drain(..) {
-                batch.push(item.record);
-                waiting.extend(item.taken);
-            }
+        while self.gather(&mut batch, &mut waiting).await {
             if !batch.is_empty() && !self.deliver(&batch).await {
                 break;
             }
@@ -122,6 +108,44 @@ impl Batcher {
             batch.push(item.record);
         }
         batch
+    }
+
+    /// Fills the batch until it is full, its first record has waited long enough, somebody waits for
+    /// one of its records, or a stop is asked for; `false` when nothing will come any more.
+    ///
+    /// Records are taken out of the queue as they come, and not only when the time is over: their
+    /// places are needed by the calls that follow.
+    async fn gather(&mut self, batch: &mut Vec<UsageRecord>, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
+        let mut items = Vec::new();
+        let ripe = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(ripe);
+        loop {
+            tokio::select! {
+                // In this order, so that a stream of records cannot keep a stop waiting.
+                biased;
+                () = reached(self.phase.clone(), Phase::Draining), if !self.items.is_closed() => {
+                    self.items.close();
+                    continue;
+                }
+                () = reached(self.phase.clone(), Phase::GivenUp) => return false,
+                () = &mut ripe, if !batch.is_empty() => return true,
+                received = self.items.recv_many(&mut items, self.batch - batch.len()) => {
+                    if received == 0 {
+                        return !batch.is_empty();
+                    }
+                }
+            }
+            if batch.is_empty() {
+                ripe.as_mut().reset(tokio::time::Instant::now() + self.gathering);
+            }
+            for item in items.drain(..) {
+                batch.push(item.record);
+                waiting.extend(item.taken);
+            }
+            if batch.len() >= self.batch || !waiting.is_empty() {
+                return true;
+            }
+        }
     }
 
     /// Delivers the batch, however long it takes; `false` when the handle has run out of patience.

@@ -4,7 +4,6 @@
 
 mod alone;
 mod cancel;
-mod cost;
 mod order;
 mod overspend;
 mod stack;

@@ -309,6 +309,7 @@ pub struct Books {
     /// How many of the next batches fail.
     pub failing: AtomicU32,
     pub batches: AtomicUsize,
+    told: tokio::sync::Notify,
 }
 
 impl Books {
@@ -318,13 +319,11 @@ impl Books {
 
     /// The only record there is, once it is there.
     pub async fn only(&self) -> UsageRecord {
-        for _ in 0..1_000 {
-            pause(1).await;
-            if let [record] = &*self.records() {
-                return record.clone();
-            }
+        let told = tokio::time::timeout(std::time::Duration::from_secs(10), self.told.notified()).await;
+        match (told, &*self.records()) {
+            (Ok(()), [record]) => record.clone(),
+            (_, records) => panic!("there is not one record but {records:?}"),
         }
-        panic!("there is not one record but {:?}", self.records());
     }
 }
 
@@ -336,6 +335,7 @@ impl BillingSink for Books {
         }
         self.batches.fetch_add(1, Ordering::SeqCst);
         self.records.lock().unwrap().extend_from_slice(records);
+        self.told.notify_one();
         Ok(())
     }
 }
