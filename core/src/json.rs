@@ -222,15 +222,14 @@ impl Edit<'_> {
     /// and a hole would cost the care of its commas.
     pub fn set(&mut self, name: &str, json: impl Into<Bytes>) -> &mut Self {
         let json = json.into();
-        match self.object.field(name) {
-            Some(field) => self.cuts.push((field.value.clone(), json)),
-            None => {
-                if !self.object.fields.is_empty() || !self.added.is_empty() {
-                    self.added.push(b',');
-                }
-                self.added.extend_from_slice(format!("{name:?}:").as_bytes());
-                self.added.extend_from_slice(&json);
+        if let Some(field) = self.object.field(name) {
+            self.cuts.push((field.value.clone(), json));
+        } else {
+            if !self.object.fields.is_empty() || !self.added.is_empty() {
+                self.added.push(b',');
             }
+            self.added.extend_from_slice(format!("{name:?}:").as_bytes());
+            self.added.extend_from_slice(&json);
         }
         self
     }

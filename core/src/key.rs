@@ -144,8 +144,9 @@ impl Pepper {
 
     /// A pepper that lives as long as this process.
     pub fn random() -> Self {
-        let secret: [u8; 32] = rand::rng().random();
-        Self(Hmac::new_from_slice(&secret).expect("an HMAC takes a key of any length"))
+        // As many bytes as a block of SHA-256: a key of this size is taken as it is.
+        let secret: [u8; 64] = rand::rng().random();
+        Self(Hmac::new(&secret.into()))
     }
 
     /// The hash that a store looks `key` up by.

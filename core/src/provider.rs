@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 /// What a provider can do: data that code asks, so that nobody has to probe by error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for one method of the trait; any set of them is sound")]
 pub struct Capabilities {
     /// [`Provider::chat`].
     pub chat: bool,

@@ -131,6 +131,7 @@ impl ChatReply {
     }
 
     /// A reply that is whole already.
+    #[expect(clippy::missing_panics_doc, reason = "never panics: a completion has string keys alone, so it is JSON")]
     pub fn whole(completion: &Completion, finish: Finish) -> Self {
         Self::whole_body(serde_json::to_vec(completion).expect("a completion is plain JSON").into(), finish)
     }
@@ -229,13 +230,11 @@ impl Stream for ChatReply {
                         this.served.model = finish.model.clone().or(this.served.model.take());
                     }
                     let ending = this.ending(Some(&event));
-                    match this.hooks.tell(&ending) {
-                        Some(hooks) => this.state = State::Settling(hooks, Some(event)),
-                        None => {
-                            this.state = State::Over;
-                            return Poll::Ready(Some(event));
-                        }
-                    }
+                    let Some(hooks) = this.hooks.tell(&ending) else {
+                        this.state = State::Over;
+                        return Poll::Ready(Some(event));
+                    };
+                    this.state = State::Settling(hooks, Some(event));
                 }
             }
         }
@@ -319,16 +318,16 @@ mod tests {
         })
     }
 
-    fn frames(text: &'static str) -> Result<ChatEvent> {
-        Ok(ChatEvent::Frames(Bytes::from_static(text.as_bytes())))
+    fn frames(text: &'static str) -> ChatEvent {
+        ChatEvent::Frames(Bytes::from_static(text.as_bytes()))
     }
 
-    fn finish() -> Result<ChatEvent> {
-        Ok(ChatEvent::Finish(Box::new(Finish::new(Some(Usage::estimate(1, 2)), None))))
+    fn finish() -> ChatEvent {
+        ChatEvent::Finish(Box::new(Finish::new(Some(Usage::estimate(1, 2)), None)))
     }
 
-    async fn reply(events: Vec<Result<ChatEvent>>, log: &Arc<Mutex<Vec<Ending>>>) -> ChatReply {
-        ChatReply::from_events(7, futures_util::stream::iter(events)).watch(watched(log)).await
+    async fn reply(events: Vec<ChatEvent>, log: &Arc<Mutex<Vec<Ending>>>) -> ChatReply {
+        ChatReply::from_events(7, futures_util::stream::iter(events).map(Ok)).watch(watched(log)).await
     }
 
     #[tokio::test]

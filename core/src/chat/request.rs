@@ -49,9 +49,10 @@ impl ChatRequest {
     /// [`Invalid`](crate::ErrorKind::Invalid) with the field that is wrong: malformed JSON, wrong
     /// types, no messages, a tool result without its call, data that is not base 64.
     pub fn parse(body: Bytes) -> Result<Self> {
-        let (object, prompt) = Object::scan_with(body.clone(), "messages", PromptSeed).map_err(|error| {
+        let kept = body.clone();
+        let (object, prompt) = Object::scan_with(body, "messages", PromptSeed).map_err(|error| {
             // The fast pass says line and column; the slow one, taken only now, says the path.
-            match crate::json::decode::<Conversation>(&body) {
+            match crate::json::decode::<Conversation>(&kept) {
                 Err(located) => located,
                 Ok(_) => crate::json::about("messages", &error),
             }
