@@ -83,7 +83,10 @@ impl<K: KeyStore + ?Sized> CachedKeys<K> {
         let idle = Duration::from_mins(1);
         Self {
             clock,
-            known: Cache::builder().max_capacity(most).time_to_idle(idle).build_with_hasher(BuildHasherDefault::default()),
+            known: Cache::builder()
+                .max_capacity(most)
+                .time_to_idle(idle)
+                .build_with_hasher(BuildHasherDefault::default()),
             unknown: Cache::builder()
                 .max_capacity(Self::MOST_UNKNOWN)
                 .time_to_live(idle)

@@ -4,7 +4,8 @@ use aihub_core::key::KeyChange;
 use aihub_core::{ApiKey, Error, ErrorKind};
 
 pub(crate) fn unknown() -> Error {
-    Error::new(ErrorKind::NotFound, "There is no such API key: list your keys to see their ids").with_code("api_key_not_found")
+    Error::new(ErrorKind::NotFound, "There is no such API key: list your keys to see their ids")
+        .with_code("api_key_not_found")
 }
 
 pub(crate) fn taken() -> Error {

@@ -34,23 +34,13 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// assert_eq!(options["listen"], "127.0.0.1:0");
 /// assert!(aihub_bench::options(["--listne".into(), "x".into()], &["listen"]).is_err());
 /// ```
-pub fn options(
-    args: impl IntoIterator<Item = String>,
-    known: &[&str],
-) -> Result<HashMap<String, String>, Failure> {
+pub fn options(args: impl IntoIterator<Item = String>, known: &[&str]) -> Result<HashMap<String, String>, Failure> {
     let mut args = args.into_iter();
     let mut options = HashMap::new();
     while let Some(arg) = args.next() {
         let name = arg.strip_prefix("--").filter(|name| known.contains(name));
-        let name = name.ok_or_else(|| {
-            format!(
-                "unknown option `{arg}`; there are: --{}",
-                known.join(", --")
-            )
-        })?;
-        let value = args
-            .next()
-            .ok_or_else(|| format!("`{arg}` needs a value"))?;
+        let name = name.ok_or_else(|| format!("unknown option `{arg}`; there are: --{}", known.join(", --")))?;
+        let value = args.next().ok_or_else(|| format!("`{arg}` needs a value"))?;
         options.insert(name.to_owned(), value);
     }
     Ok(options)
@@ -69,9 +59,7 @@ where
     ReplyBody::Error: Into<Failure>,
 {
     let address: SocketAddr = listen.parse()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tokio::task::LocalSet::new().run_until(async move {
         let listener = TcpListener::bind(address).await?;
         let mut stdout = std::io::stdout();
@@ -86,9 +74,8 @@ where
                 async move { Ok::<_, Infallible>(reply.await) }
             });
             tokio::task::spawn_local(async move {
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(socket), service);
+                let connection =
+                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
                 // A client that leaves in the middle of a stream is how every run ends; nothing is wrong with it.
                 drop(connection.await);
             });

@@ -49,37 +49,21 @@ fn openai() -> String {
 
 fn openai_events() -> Vec<Bytes> {
     const HEAD: &str = r#""id":"gen-1763700000-bench","provider":"Bench","model":"openai/gpt-4o-mini","object":"chat.completion.chunk","created":1763700000"#;
-    let event = |choices: &str, rest: &str| {
-        Bytes::from(format!(
-            "data: {{{HEAD},\"choices\":[{choices}]{rest}}}\n\n"
-        ))
-    };
-    let mut events = vec![event(
-        r#"{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}"#,
-        "",
-    )];
+    let event = |choices: &str, rest: &str| Bytes::from(format!("data: {{{HEAD},\"choices\":[{choices}]{rest}}}\n\n"));
+    let mut events = vec![event(r#"{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}"#, "")];
     for piece in 0..PIECES {
-        let choice = format!(
-            r#"{{"index":0,"delta":{{"content":" word{piece:02}"}},"finish_reason":null,"logprobs":null}}"#
-        );
+        let choice =
+            format!(r#"{{"index":0,"delta":{{"content":" word{piece:02}"}},"finish_reason":null,"logprobs":null}}"#);
         events.push(event(&choice, ""));
     }
-    events.push(event(
-        r#"{"index":0,"delta":{},"finish_reason":"stop","native_finish_reason":"stop"}"#,
-        "",
-    ));
-    events.push(event(
-        "",
-        r#","usage":{"prompt_tokens":20,"completion_tokens":50,"total_tokens":70,"cost":0.000033}"#,
-    ));
+    events.push(event(r#"{"index":0,"delta":{},"finish_reason":"stop","native_finish_reason":"stop"}"#, ""));
+    events.push(event("", r#","usage":{"prompt_tokens":20,"completion_tokens":50,"total_tokens":70,"cost":0.000033}"#));
     events.push(Bytes::from_static(b"data: [DONE]\n\n"));
     events
 }
 
 fn gemini(text: &str, finish: Option<&str>, tokens: usize) -> String {
-    let finish = finish
-        .map(|reason| format!(r#","finishReason":"{reason}""#))
-        .unwrap_or_default();
+    let finish = finish.map(|reason| format!(r#","finishReason":"{reason}""#)).unwrap_or_default();
     let total = 20 + tokens;
     format!(
         r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}}{finish},"index":0}}],"usageMetadata":{{"promptTokenCount":20,"candidatesTokenCount":{tokens},"totalTokenCount":{total}}},"modelVersion":"gemini-2.5-flash","responseId":"bench"}}"#
@@ -89,18 +73,14 @@ fn gemini(text: &str, finish: Option<&str>, tokens: usize) -> String {
 fn gemini_events() -> Vec<Bytes> {
     let event = |piece: usize| {
         let finish = (piece + 1 == PIECES).then_some("STOP");
-        Bytes::from(format!(
-            "data: {}\r\n\r\n",
-            gemini(&format!(" word{piece:02}"), finish, piece + 1)
-        ))
+        Bytes::from(format!("data: {}\r\n\r\n", gemini(&format!(" word{piece:02}"), finish, piece + 1)))
     };
     (0..PIECES).map(event).collect()
 }
 
 /// Whether the caller of the OpenAI dialect asked for a stream.
 pub fn wants_stream(request: &[u8]) -> bool {
-    memmem::find(request, br#""stream":true"#).is_some()
-        || memmem::find(request, br#""stream": true"#).is_some()
+    memmem::find(request, br#""stream":true"#).is_some() || memmem::find(request, br#""stream": true"#).is_some()
 }
 
 /// The pace asked for in the text of a request: `pace-ms=20` anywhere in it.
@@ -109,10 +89,7 @@ pub fn wants_stream(request: &[u8]) -> bool {
 pub fn pace(request: &[u8]) -> Option<Duration> {
     const MARK: &[u8] = b"pace-ms=";
     let digits = &request[memmem::find(request, MARK)? + MARK.len()..];
-    let digits = digits
-        .iter()
-        .take(5)
-        .take_while(|byte| byte.is_ascii_digit());
+    let digits = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit());
     let millis = digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     (millis > 0).then(|| Duration::from_millis(millis))
 }
@@ -132,10 +109,7 @@ impl Events {
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             pace
         });
-        Self {
-            events: events.into_iter(),
-            pace,
-        }
+        Self { events: events.into_iter(), pace }
     }
 }
 
@@ -143,10 +117,7 @@ impl Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.events.as_slice().is_empty() {
             return Poll::Ready(None);
         }
@@ -179,21 +150,14 @@ mod tests {
         assert_eq!(replies.gemini_events.len(), PIECES);
         let stream: usize = replies.openai_events.iter().map(Bytes::len).sum();
         assert!((10_500..13_500).contains(&stream), "{stream}");
-        assert!(
-            (450..550).contains(&replies.openai.len()),
-            "{}",
-            replies.openai.len()
-        );
+        assert!((450..550).contains(&replies.openai.len()), "{}", replies.openai.len());
     }
 
     #[test]
     fn a_stream_and_its_pace_are_read_from_the_request() {
         assert!(wants_stream(br#"{"stream":true}"#) && wants_stream(br#"{"stream": true}"#));
         assert!(!wants_stream(br#"{"stream":false}"#));
-        assert_eq!(
-            pace(b"hello pace-ms=20 there"),
-            Some(Duration::from_millis(20))
-        );
+        assert_eq!(pace(b"hello pace-ms=20 there"), Some(Duration::from_millis(20)));
         assert_eq!(pace(b"pace-ms=0"), None);
         assert_eq!(pace(b"pace-ms="), None);
         assert_eq!(pace(b""), None);
@@ -204,14 +168,8 @@ mod tests {
         let events = Replies::default().openai_events;
         let sent: Vec<u8> = events.concat();
         let start = tokio::time::Instant::now();
-        let body = Events::new(events, Some(Duration::from_millis(20)))
-            .collect()
-            .await
-            .unwrap();
-        assert_eq!(
-            start.elapsed(),
-            Duration::from_millis(20 * (PIECES as u64 + 3))
-        );
+        let body = Events::new(events, Some(Duration::from_millis(20))).collect().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(20 * (PIECES as u64 + 3)));
         assert_eq!(body.to_bytes(), sent);
     }
 }

@@ -85,7 +85,8 @@ impl KeyStore for MemoryKeys {
         let after = page.after.map_or(Bound::Included((account, nil)), |id| Bound::Excluded((account, id)));
         let index = self.reading();
         let hashes = index.owned.range((after, Bound::Included((account, last)))).map(|(_, hash)| hash);
-        let rows = hashes.filter_map(|hash| self.rows.get(hash).map(|row| Arc::clone(&row))).take(window.fetch()).collect();
+        let rows =
+            hashes.filter_map(|hash| self.rows.get(hash).map(|row| Arc::clone(&row))).take(window.fetch()).collect();
         Ok(paging::cut(rows, window, |key| key.id))
     }
 }

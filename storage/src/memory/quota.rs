@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aihub_core::quota::{Amounts, Ask};
-use aihub_core::{AccountId, CallId, Error, ErrorKind, Money, Plan, QuotaPolicy, Refusal, Reservation, Result, Timestamp};
+use aihub_core::{
+    AccountId, CallId, Error, ErrorKind, Money, Plan, QuotaPolicy, Refusal, Reservation, Result, Timestamp,
+};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use jiff::civil::Date;
@@ -98,7 +100,8 @@ impl MemoryQuota {
         let mut amounts = Amounts::default();
         amounts.calls = u64::try_from(tally.calls).unwrap_or(u64::MAX);
         amounts.tokens = u64::try_from(tally.tokens).unwrap_or(u64::MAX);
-        amounts.money = self.money.map(|most| Money::from_nanos(i64::try_from(tally.nanos).unwrap_or(i64::MAX), most.currency()));
+        amounts.money =
+            self.money.map(|most| Money::from_nanos(i64::try_from(tally.nanos).unwrap_or(i64::MAX), most.currency()));
         amounts
     }
 

@@ -53,7 +53,10 @@ impl JsonLines {
     pub async fn open(path: impl Into<PathBuf>, durability: Durability) -> Result<Self> {
         let path = path.into();
         let shown = path.display().to_string();
-        let opened = tokio::task::spawn_blocking(move || open(&path).map(|written| Shared { path, written: Mutex::new(written) })).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            open(&path).map(|written| Shared { path, written: Mutex::new(written) })
+        })
+        .await;
         match opened {
             Ok(Ok(shared)) => Ok(Self { shared: Arc::new(shared), durability }),
             Ok(Err(error)) => Err(unusable(&shown, &error.to_string()).with_source(error)),
@@ -72,8 +75,9 @@ impl BillingSink for JsonLines {
     async fn record(&self, records: &[UsageRecord]) -> Result<()> {
         let mut lines = Vec::with_capacity(records.len() * 512);
         for record in records {
-            serde_json::to_writer(&mut lines, record)
-                .map_err(|error| Error::new(ErrorKind::Internal, "A usage record is not JSON").with_alert().with_source(error))?;
+            serde_json::to_writer(&mut lines, record).map_err(|error| {
+                Error::new(ErrorKind::Internal, "A usage record is not JSON").with_alert().with_source(error)
+            })?;
             lines.push(b'\n');
         }
         // A thread that may block, which goes on when the caller leaves: half a batch is never left.

@@ -72,7 +72,8 @@ macro_rules! transact {
                 let pool = pool.clone();
                 $crate::sql::connection::finished(async move {
                     let mut held = $crate::sql::connection::Held::new(pool.get().await?);
-                    let done = held.conn().immediate_transaction::<_, $crate::sql::SqlError, _>(async |$conn| $body).await;
+                    let done =
+                        held.conn().immediate_transaction::<_, $crate::sql::SqlError, _>(async |$conn| $body).await;
                     held.release();
                     done
                 })

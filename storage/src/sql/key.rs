@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::SqlError;
 use super::connection::{Database, on, transact};
 use super::schema::api_keys;
 use super::values::{At, Doc, Id, Instant, Tag};
-use super::SqlError;
 use crate::key::{apply, taken, unknown};
 use crate::paging::{self, Window};
 
@@ -83,7 +83,8 @@ impl SqlKeys {
 
     async fn end(&self, account: AccountId, id: KeyId, at: Timestamp) -> Result<(), SqlError> {
         // One statement, which keeps the first instant by itself: two callers cannot both be first.
-        let update = diesel::update(owned(account, id)).set(api_keys::revoked_at.eq(coalesce(api_keys::revoked_at, At(at))));
+        let update =
+            diesel::update(owned(account, id)).set(api_keys::revoked_at.eq(coalesce(api_keys::revoked_at, At(at))));
         let found = on!(self.database.write, |conn| update.execute(conn))?;
         if found == 0 { Err(SqlError::Ours(unknown())) } else { Ok(()) }
     }

@@ -39,9 +39,11 @@ impl From<SqlError> for Error {
                 Self::new(ErrorKind::Conflict, "This is there already").with_source(error)
             }
             // Another row would be read just as badly: nothing to try again, somebody has to look.
-            SqlError::Query(Query::DeserializationError(_) | Query::SerializationError(_) | Query::QueryBuilderError(_)) => {
-                Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator").with_alert().with_source(error)
-            }
+            SqlError::Query(
+                Query::DeserializationError(_) | Query::SerializationError(_) | Query::QueryBuilderError(_),
+            ) => Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator")
+                .with_alert()
+                .with_source(error),
             SqlError::Connection(_) | SqlError::Stopped(_) | SqlError::Query(_) => {
                 Self::new(ErrorKind::Unavailable, "The database does not answer: try again later").with_source(error)
             }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use aihub_core::conformance::key_store::new_key;
 use aihub_core::key::{KeyChange, NewKey};
 use aihub_core::page::{Page, PageRequest};
-use aihub_core::{AccountId, ApiKey, Clock, Error, ErrorKind, KeyHash, KeyId, KeyStore, ManualClock, Result, Timestamp};
+use aihub_core::{
+    AccountId, ApiKey, Clock, Error, ErrorKind, KeyHash, KeyId, KeyStore, ManualClock, Result, Timestamp,
+};
 use aihub_storage::{CachedKeys, MemoryKeys};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;

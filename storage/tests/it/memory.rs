@@ -118,7 +118,15 @@ mod housekeeping {
         let clock = ManualClock::default();
         let quota = MemoryQuota::new();
         let caller = conformance::caller(AccountId::new(clock.now()), Plan::unlimited("any"));
-        let ask = |tokens| Ask::new(CallId::new(clock.now()), Arc::clone(&caller), "m".into(), clock.now(), Amounts::call(tokens, None));
+        let ask = |tokens| {
+            Ask::new(
+                CallId::new(clock.now()),
+                Arc::clone(&caller),
+                "m".into(),
+                clock.now(),
+                Amounts::call(tokens, None),
+            )
+        };
         let settled = quota.reserve(&ask(100)).await.unwrap();
         quota.settle(settled, Amounts::call(40, None)).await.unwrap();
         let held = quota.reserve(&ask(7)).await.unwrap();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::conformance::billing_sink::{SinkFixture, records};
 use aihub_core::conformance::Fixture;
+use aihub_core::conformance::billing_sink::{SinkFixture, records};
 use aihub_core::{BillingSink, CallId, Error, ErrorKind, Result, UsageRecord};
 use aihub_storage::sink::Durability;
 use aihub_storage::{FanOut, JsonLines, MemorySink};
@@ -25,7 +25,8 @@ mod fan_out {
 
     aihub_core::conformance::billing_sink!(async {
         let (first, second) = (Arc::new(MemorySink::new()), Arc::new(MemorySink::new()));
-        let both = FanOut::new([Arc::clone(&first) as Arc<dyn BillingSink>, Arc::clone(&second) as Arc<dyn BillingSink>]);
+        let both =
+            FanOut::new([Arc::clone(&first) as Arc<dyn BillingSink>, Arc::clone(&second) as Arc<dyn BillingSink>]);
         SinkFixture::from(Arc::new(both) as Arc<dyn BillingSink>).with_reader(move || {
             let calls = first.records().iter().map(|record| record.call).collect();
             assert_eq!(first.records().len(), second.records().len());

@@ -28,37 +28,22 @@ struct Route {
 
 fn main() -> Result<(), Failure> {
     let options = options(std::env::args().skip(1), &["listen", "upstream", "prefix"])?;
-    let upstream: Uri = options
-        .get("upstream")
-        .ok_or("--upstream URL is missing")?
-        .parse()?;
+    let upstream: Uri = options.get("upstream").ok_or("--upstream URL is missing")?.parse()?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let route = Rc::new(Route {
         client: Client::builder(TokioExecutor::new()).build(connector),
-        host: upstream
-            .authority()
-            .ok_or("--upstream needs a host")?
-            .clone(),
-        prefix: options
-            .get("prefix")
-            .map_or("/v1", String::as_str)
-            .to_owned(),
+        host: upstream.authority().ok_or("--upstream needs a host")?.clone(),
+        prefix: options.get("prefix").map_or("/v1", String::as_str).to_owned(),
         base: upstream.path().trim_end_matches('/').to_owned(),
     });
-    serve(
-        options.get("listen").map_or("127.0.0.1:0", String::as_str),
-        move |request| {
-            let route = Rc::clone(&route);
-            async move { pass(&route, request).await }
-        },
-    )
+    serve(options.get("listen").map_or("127.0.0.1:0", String::as_str), move |request| {
+        let route = Rc::clone(&route);
+        async move { pass(&route, request).await }
+    })
 }
 
-async fn pass(
-    route: &Route,
-    mut request: Request<Incoming>,
-) -> Response<Either<Incoming, Empty<Bytes>>> {
+async fn pass(route: &Route, mut request: Request<Incoming>) -> Response<Either<Incoming, Empty<Bytes>>> {
     let Some(uri) = route.upstream(request.uri()) else {
         return bad_gateway();
     };
@@ -80,9 +65,7 @@ impl Route {
     fn upstream(&self, uri: &Uri) -> Option<Uri> {
         let path = uri.path_and_query()?;
         let path = match path.as_str().strip_prefix(&self.prefix) {
-            Some(rest) if rest.starts_with('/') => {
-                PathAndQuery::try_from(format!("{}{rest}", self.base)).ok()?
-            }
+            Some(rest) if rest.starts_with('/') => PathAndQuery::try_from(format!("{}{rest}", self.base)).ok()?,
             _ => path.clone(),
         };
         let mut parts = http::uri::Parts::default();

@@ -20,27 +20,21 @@ type Reply = Response<Either<Full<Bytes>, Events>>;
 fn main() -> Result<(), Failure> {
     let options = options(std::env::args().skip(1), &["listen"])?;
     let replies = Rc::new(Replies::default());
-    serve(
-        options.get("listen").map_or("127.0.0.1:0", String::as_str),
-        move |request| {
-            let replies = Rc::clone(&replies);
-            async move {
-                let (head, body) = request.into_parts();
-                // The whole prompt is read before the answer, as a model does.
-                match body.collect().await {
-                    Ok(body) => answer(&replies, head.uri.path(), &head.headers, &body.to_bytes()),
-                    Err(_) => plain(StatusCode::BAD_REQUEST, Bytes::new()),
-                }
+    serve(options.get("listen").map_or("127.0.0.1:0", String::as_str), move |request| {
+        let replies = Rc::clone(&replies);
+        async move {
+            let (head, body) = request.into_parts();
+            // The whole prompt is read before the answer, as a model does.
+            match body.collect().await {
+                Ok(body) => answer(&replies, head.uri.path(), &head.headers, &body.to_bytes()),
+                Err(_) => plain(StatusCode::BAD_REQUEST, Bytes::new()),
             }
-        },
-    )
+        }
+    })
 }
 
 fn answer(replies: &Replies, path: &str, headers: &HeaderMap, request: &[u8]) -> Reply {
-    let header = headers
-        .get("x-pace-ms")
-        .and_then(|pace| pace.to_str().ok()?.parse().ok())
-        .map(Duration::from_millis);
+    let header = headers.get("x-pace-ms").and_then(|pace| pace.to_str().ok()?.parse().ok()).map(Duration::from_millis);
     let pace = || header.or_else(|| pace(request));
     if path.ends_with("/chat/completions") {
         if wants_stream(request) {
@@ -54,27 +48,18 @@ fn answer(replies: &Replies, path: &str, headers: &HeaderMap, request: &[u8]) ->
     if path.ends_with(":generateContent") {
         return plain(StatusCode::OK, replies.gemini.clone());
     }
-    plain(
-        StatusCode::NOT_FOUND,
-        Bytes::from_static(br#"{"error":{"code":404,"message":"no such path"}}"#),
-    )
+    plain(StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error":{"code":404,"message":"no such path"}}"#))
 }
 
 fn plain(status: StatusCode, body: Bytes) -> Reply {
     let mut reply = Response::new(Either::Left(Full::new(body)));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     reply
 }
 
 fn events(events: Events) -> Reply {
     let mut reply = Response::new(Either::Right(events));
-    reply.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/event-stream"),
-    );
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
     reply
 }
