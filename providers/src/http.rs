@@ -27,7 +27,7 @@ use crate::keys::KeyRing;
 pub(crate) const MOST_BYTES: usize = 64 << 20;
 
 /// How long a key rests after the vendor refused it.
-const REFUSED_KEY_RESTS: Duration = Duration::from_secs(60);
+const REFUSED_KEY_RESTS: Duration = Duration::from_mins(1);
 
 /// Where a vendor is and how it is spoken to.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl UpstreamSettings {
             base_url: base_url.into(),
             keys,
             connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             idle_connections: 512,
         }
     }

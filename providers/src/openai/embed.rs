@@ -38,9 +38,9 @@ pub(crate) fn reply(body: Bytes, request: &EmbedRequest, dialect: Dialect) -> Re
     let shown = match reported {
         Some(reported) if reported.has_cost => {
             let plain = format!(r#"{{"prompt_tokens":{0},"total_tokens":{0}}}"#, used.prompt_tokens());
-            Object::scan(body.clone())?.edit().set("usage", plain).finish().into_bytes()
+            Object::scan(body)?.edit().set("usage", plain).finish().into_bytes()
         }
-        _ => body.clone(),
+        _ => body,
     };
     Ok(EmbedReply { body: shown, usage: used, vendor_cost, served })
 }

@@ -35,6 +35,7 @@ struct Wire<'a> {
 }
 
 #[derive(Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 struct PromptDetails {
     #[serde(default)]
     cached_tokens: Option<u64>,
@@ -47,6 +48,7 @@ struct PromptDetails {
 }
 
 #[derive(Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 struct CompletionDetails {
     #[serde(default)]
     reasoning_tokens: Option<u64>,

@@ -52,15 +52,17 @@ pub(crate) fn whole(body: Bytes, dialect: Dialect) -> Result<ChatReply> {
     let mut finish =
         Finish::new(reported.map(|reported| reported.usage), choice.finish_reason.as_deref().map(Arc::from));
     finish.model = head.model.as_deref().map(Arc::from);
-    let mut shown = body.clone();
     if let Some(reported) = reported {
         finish.vendor_cost = reported.cost;
         finish.own_key_cost = reported.own_key_cost;
-        if reported.has_cost {
-            // What the vendor charges us is not the caller's to see.
-            let wire = serde_json::to_vec(&UsageWire::from(&reported.usage)).map_err(unreadable)?;
-            shown = Object::scan(body.clone())?.edit().set("usage", wire).finish().into_bytes();
-        }
     }
+    let shown = match reported {
+        // What the vendor charges us is not the caller's to see.
+        Some(reported) if reported.has_cost => {
+            let wire = serde_json::to_vec(&UsageWire::from(&reported.usage)).map_err(unreadable)?;
+            Object::scan(body)?.edit().set("usage", wire).finish().into_bytes()
+        }
+        _ => body,
+    };
     Ok(ChatReply::whole_body(shown, finish))
 }

@@ -128,7 +128,7 @@ mod tests {
             (2_500_000, 125_000)
         );
         assert_eq!(prices.tiers()[0].rates.output.pico(), 10_000_000);
-        let priced: Vec<_> = listings.iter().filter(|l| l.prices.is_some()).map(|l| &*l.id).collect();
-        assert_eq!(priced, ["a", "free"]);
+        let sold: Vec<_> = listings.iter().filter(|l| l.prices.is_some()).map(|l| &*l.id).collect();
+        assert_eq!(sold, ["a", "free"]);
     }
 }

@@ -67,6 +67,7 @@ pub(crate) struct SimpleAnswer {
 
 /// Tokens of the call.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct SimpleUsage {
     /// Tokens in.
     prompt_tokens: u64,

@@ -66,6 +66,7 @@ pub(crate) struct ChatCompletion {
 
 /// Tokens of one call.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct TokenUsage {
     /// Tokens in, cached ones included.
     pub(crate) prompt_tokens: u64,
