@@ -59,7 +59,7 @@ fn start(once: bool) -> Result<(Option<Vendors>, Hub)> {
         None
     };
     let addresses = vendors.as_ref().map(|vendors| vendors.addresses.clone());
-    let setting = Setting { profile: Profile::Release, folder, port, vendors: addresses, cpu: None };
+    let setting = Setting { profile: Profile::Release, folder, port, vendors: addresses, cpu: None, settings: &[] };
     Ok((vendors, setting.start()?))
 }
 

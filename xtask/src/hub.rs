@@ -65,6 +65,8 @@ pub(crate) struct Setting {
     pub(crate) vendors: Option<Addresses>,
     /// The core it is kept on.
     pub(crate) cpu: Option<usize>,
+    /// Settings that differ from the defaults.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
 }
 
 impl Setting {
@@ -80,6 +82,9 @@ impl Setting {
                 .env("GEMINI_API_KEY", &vendors.gemini_key)
                 .env("AIHUB_PROVIDERS__OPENROUTER__BASE_URL", &vendors.openrouter)
                 .env("AIHUB_PROVIDERS__GEMINI__BASE_URL", &vendors.gemini);
+        }
+        for (name, value) in self.settings {
+            program = program.env(name, *value);
         }
         Ok(match self.cpu {
             Some(cpu) => program.on_cpu(cpu),

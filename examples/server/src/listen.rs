@@ -1,10 +1,11 @@
 //! The accept loop, and how it ends.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use aihub_layers::Peer;
 use axum::body::Body;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -12,7 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 /// How long a connection may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,7 +22,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// Connections without a running request are closed at once; what still runs at the deadline is
 /// cut, and its calls are settled as callers gone.
-pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: CancellationToken, drain: Duration) {
+pub(crate) async fn serve<S>(listener: TcpListener, app: S, stop: CancellationToken, drain: Duration)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).pipeline_flush(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
@@ -46,7 +50,11 @@ pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: Cancel
             continue;
         }
         let app = app.clone();
-        let service = service_fn(move |request| answer(app.clone(), request, peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            app.clone().oneshot(request)
+        });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         let cut = cut.clone();
@@ -67,14 +75,4 @@ pub(crate) async fn serve(listener: TcpListener, app: axum::Router, stop: Cancel
         tracing::warn!("the time to finish is over: what still runs is cut");
         cut.cancel();
     }
-}
-
-async fn answer(
-    app: axum::Router,
-    request: http::Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<http::Response<Body>, std::convert::Infallible> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(peer));
-    app.oneshot(request).await
 }

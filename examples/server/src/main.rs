@@ -32,7 +32,7 @@ const USAGE: u8 = 64;
 pub(crate) enum Stop {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("{0}")]
+    #[error(transparent)]
     Failed(#[from] aihub_core::Error),
     #[error("{0} usage records could not be delivered; the log holds the reason")]
     Undelivered(usize),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
 use aihub_core::{
-    BillingSink, Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
+    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
 };
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
@@ -14,7 +14,6 @@ use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
 use aihub_storage::CachedKeys;
-use aihub_storage::sink::{Durability, JsonLines};
 
 use crate::settings::{self, Secrets, Settings, SettingsError};
 use crate::{Stop, pepper};
@@ -28,7 +27,6 @@ pub(crate) struct Parts {
     pub(crate) plans: Arc<Plans>,
     pub(crate) quota: Arc<dyn QuotaPolicy>,
     pub(crate) rates: Arc<dyn RateStore>,
-    pub(crate) sink: Arc<dyn BillingSink>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
 }
@@ -56,15 +54,12 @@ impl Parts {
             }
             _ => Stop::Failed(error),
         })?;
-        let sink: Arc<dyn BillingSink> =
-            Arc::new(JsonLines::open(&settings.store.usage_file, Durability::Process).await?);
         Ok(Self {
             keys: Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock))),
             pepper: pepper::read(settings)?,
             plans: Arc::new(plans),
             quota: stores.quota,
             rates: stores.rates,
-            sink,
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
             clock,
@@ -95,6 +90,7 @@ fn providers(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Enabled, Sto
             Vendor::OpenRouter => OpenRouter::new(name, &upstream, clock).map(|p| Arc::new(p) as _),
             Vendor::Gemini => {
                 let mut settings = GeminiSettings::new(Vec::new());
+                settings.name.clone_from(name);
                 settings.upstream = upstream;
                 Gemini::new(settings, clock).map(|p| Arc::new(p) as _)
             }

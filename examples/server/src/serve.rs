@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aihub_gateway::Gateway;
 use aihub_layers::MeterLayer;
+use aihub_storage::sink::{Durability, JsonLines};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,9 @@ use crate::{Stop, listen};
 pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let parts = Parts::new(&settings).await?;
     let stop = CancellationToken::new();
-    let (meter, records) = MeterLayer::start(Arc::clone(&parts.sink), Arc::clone(&parts.clock));
+    // Opened by the process that serves, and by no other: the file is locked.
+    let sink = JsonLines::open(&settings.store.usage_file, Durability::Process).await?;
+    let (meter, records) = MeterLayer::start(Arc::new(sink), Arc::clone(&parts.clock));
     let shared = Shared::new(&parts, meter, &settings);
     let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
     let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
@@ -29,7 +32,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     }
     let health = Health { keys: Arc::clone(&parts.keys), providers: parts.providers.names().len(), stop: stop.clone() };
     let routes = Routes::new(gateway, health);
-    let app = routes.open.merge(stack::api(&parts, &settings, routes.doors));
+    let app = stack::http(&parts, &settings, routes.open, routes.doors);
 
     let listener = TcpListener::bind(settings.server.listen).await.map_err(|error| {
         SettingsError(format!(

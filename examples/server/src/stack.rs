@@ -1,5 +1,6 @@
 //! THE order of the layers, each with the reason for its place. Nowhere else is anything wrapped.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use aihub_layers::{
 };
 use axum::Router;
 use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
 use bytes::Bytes;
-use tower::ServiceBuilder;
+use http::{Request, Response};
 use tower::retry::RetryLayer;
-use tower::util::{BoxCloneSyncService, MapRequestLayer};
+use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
+use tower::{Service, ServiceBuilder};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
@@ -68,16 +71,20 @@ pub(crate) fn calls<O: Operation>(parts: &Parts, shared: &Shared) -> BoxCloneSyn
     BoxCloneSyncService::new(stack)
 }
 
-/// From an HTTP request to the doors, for everything that needs a key.
-pub(crate) fn api(parts: &Parts, settings: &Settings, doors: Router) -> Router {
+/// From an HTTP request to whatever answers at its address: the `open` addresses, and the `doors`
+/// that need a key.
+pub(crate) fn http(
+    parts: &Parts,
+    settings: &Settings,
+    open: Router,
+    doors: Router,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let server = &settings.server;
     let trusted: Vec<Network> = server.trusted_proxies.iter().copied().map(Network::from).collect();
     let keys: Arc<dyn KeyStore> = Arc::clone(&parts.keys);
-    let stack = ServiceBuilder::new()
-        // Streams of events are never compressed: a compressor holds them back.
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)))
-        // Above everything that can fail: the one place where errors become responses.
-        .layer(RescueLayer::new(Arc::clone(&parts.clock)))
+    let keyed = ServiceBuilder::new()
+        // A router takes no errors: they travel on as failures, and become responses in Rescue.
+        .layer(HandleErrorLayer::new(|error: Error| async { aihub_layers::failure::<Body>(error) }))
         // By its head alone: nobody without a key makes the server read a body.
         .layer(
             AuthenticateLayer::new(keys, parts.pepper.clone(), Arc::clone(&parts.plans), Arc::clone(&parts.clock))
@@ -87,7 +94,14 @@ pub(crate) fn api(parts: &Parts, settings: &Settings, doors: Router) -> Router {
         .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))
         // Innermost: the body, whole, for whoever is let through.
         .layer(IntakeLayer::new(server.max_body_bytes, Duration::from_secs(server.body_timeout_s)))
-        .layer(MapRequestLayer::new(|request: http::Request<Bytes>| request.map(Body::from)))
+        .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)))
         .service(doors);
-    Router::new().fallback_service(stack)
+    ServiceBuilder::new()
+        .layer(MapResponseLayer::new(|response: Response<_>| response.map(Body::new)))
+        // Streams of events are never compressed: a compressor holds them back.
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)))
+        // Above everything that can fail: the one place where errors become responses, and where every
+        // response has its request id.
+        .layer(RescueLayer::new(Arc::clone(&parts.clock)))
+        .service(open.fallback_service(keyed))
 }

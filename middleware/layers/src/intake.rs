@@ -1,8 +1,8 @@
 //! [`Intake`]: gathers a request's body, as long as it is neither too large nor too slow.
 //!
 //! The layers below see [`Bytes`]. A body that comes in one piece is handed on as that piece; only one
-//! that comes in several is copied, once. One that says beforehand that it is too large is refused
-//! before anything is read.
+//! that comes in several is copied, once. One that is too large, or says beforehand that it will be,
+//! is kept no further; it is read off within bounds, so that its sender sees the answer.
 //!
 //! ```
 //! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
@@ -34,6 +34,7 @@
 //!
 //! Intake above Authenticate lets strangers fill the memory, up to the limit for every connection.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use tower::{Layer, Service};
+
+/// How long a refused body is read on at most.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Makes [`Intake`].
 #[derive(Debug, Clone, Copy)]
@@ -100,15 +104,22 @@ where
         let limits = self.limits;
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let body =
-                tokio::time::timeout(limits.timeout, limits.gather(body)).await.map_err(|_| limits.too_slow())??;
+            let mut body = std::pin::pin!(body);
+            let gathered = tokio::time::timeout(limits.timeout, limits.gather(body.as_mut())).await;
+            let body = match gathered.map_err(|_| limits.too_slow())? {
+                Err(error) if error.kind() == ErrorKind::TooLarge => {
+                    limits.read_off(body).await;
+                    return Err(error);
+                }
+                gathered => gathered?,
+            };
             inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
         })
     }
 }
 
 impl IntakeLayer {
-    async fn gather<B>(self, body: B) -> Result<Bytes, Error>
+    async fn gather<B>(self, mut body: Pin<&mut B>) -> Result<Bytes, Error>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -117,7 +128,6 @@ impl IntakeLayer {
         if announced > self.max_bytes as u64 {
             return Err(self.too_large());
         }
-        let mut body = std::pin::pin!(body);
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -138,6 +148,22 @@ impl IntakeLayer {
             rest.extend_from_slice(&piece);
         }
         Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+
+    /// Reads on what is refused, without keeping it: a sender whose connection is closed while it
+    /// still sends sees it reset, not the answer (RFC 9112 §9.6), and an SDK tries again. Bounded by
+    /// twice the limit and by [`LINGER`], after which the sender sees what it sees.
+    async fn read_off<B: Body<Data = Bytes>>(self, mut body: Pin<&mut B>) {
+        let reading = async {
+            let mut left = self.max_bytes.saturating_mul(2);
+            while let Some(Ok(frame)) = body.frame().await {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                let Some(rest) = left.checked_sub(size) else { return };
+                left = rest;
+            }
+        };
+        // Out of time or out of bytes, the answer goes out.
+        drop(tokio::time::timeout(LINGER, reading).await);
     }
 
     #[cold]
@@ -206,21 +232,20 @@ mod tests {
         type Data = Bytes;
         type Error = S::Error;
         fn poll_frame(
-            mut self: std::pin::Pin<&mut Self>,
+            mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, S::Error>>> {
-            std::pin::Pin::new(&mut self.0).poll_frame(cx)
+            Pin::new(&mut self.0).poll_frame(cx)
         }
         fn size_hint(&self) -> http_body::SizeHint {
             http_body::SizeHint::with_exact(11)
         }
     }
 
-    #[tokio::test]
-    async fn what_is_too_large_is_refused_as_soon_as_that_is_known() {
-        let unread =
-            stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, Infallible>>> { panic!("must not be read") });
-        assert_eq!(take(Announced(StreamBody::new(unread))).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_is_read_off_within_bounds_and_refused() {
+        let silent = stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        assert_eq!(take(Announced(StreamBody::new(silent))).await.unwrap_err().kind(), ErrorKind::TooLarge);
         let endless =
             StreamBody::new(stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"1234")))));
         assert_eq!(take(endless).await.unwrap_err().kind(), ErrorKind::TooLarge);

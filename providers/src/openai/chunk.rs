@@ -41,15 +41,17 @@ impl<'a> Head<'a> {
 pub(super) struct Choice<'a> {
     #[serde(default)]
     pub(super) index: u32,
-    #[serde(default)]
-    pub(super) delta: Seen,
+    #[serde(default, borrow)]
+    pub(super) delta: Seen<'a>,
     #[serde(default, borrow)]
     pub(super) finish_reason: Option<Cow<'a, str>>,
 }
 
 /// What a delta holds: sizes only.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Seen<'a> {
+    /// The role, as it stands in the bytes.
+    pub(super) role: Option<&'a str>,
     /// Bytes of text, thoughts and arguments.
     pub(super) text_bytes: usize,
     /// Whether there are tool calls.
@@ -58,7 +60,7 @@ pub(super) struct Seen {
     other: bool,
 }
 
-impl Seen {
+impl Seen<'_> {
     /// Whether nothing is lost without it.
     pub(super) fn is_empty(&self) -> bool {
         self.text_bytes == 0 && !self.calls && !self.other
@@ -71,7 +73,7 @@ pub(super) fn read(data: &[u8]) -> Result<Head<'_>, serde_json::Error> {
     serde_json::from_str(text)
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de: 'a, 'a> Deserialize<'de> for Seen<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SeenVisitor)
     }
@@ -80,21 +82,25 @@ impl<'de> Deserialize<'de> for Seen {
 struct SeenVisitor;
 
 impl<'de> Visitor<'de> for SeenVisitor {
-    type Value = Seen;
+    type Value = Seen<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a delta")
     }
 
-    fn visit_unit<E>(self) -> Result<Seen, E> {
+    fn visit_unit<E>(self) -> Result<Seen<'de>, E> {
         Ok(Seen::default())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen<'de>, A::Error> {
         let mut seen = Seen::default();
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             match &*name {
-                "role" => drop(map.next_value::<IgnoredAny>()?),
+                "role" => {
+                    if let Some(Cow::Borrowed(role)) = map.next_value::<Option<Role<'de>>>()?.map(|role| role.0) {
+                        seen.role = Some(role);
+                    }
+                }
                 "tool_calls" => {
                     let bytes = map.next_value::<Size>()?.0;
                     seen.text_bytes += bytes;
@@ -110,6 +116,10 @@ impl<'de> Visitor<'de> for SeenVisitor {
         Ok(seen)
     }
 }
+
+/// A string that is borrowed where it can be: `Cow` alone would copy it always.
+#[derive(Deserialize)]
+struct Role<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// How much there is in a value: the bytes of its strings, 1 for anything else that is not empty.
 struct Size(usize);

@@ -30,6 +30,8 @@ use crate::http::{Answer, MOST_BYTES, Outgoing, Upstream, UpstreamSettings};
 /// and known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialect {
+    /// Whether the vendor says the role in every piece of a stream.
+    pub(crate) repeats_role: bool,
     /// How the vendor explains an answer that is not 2xx, or an error inside a 200.
     pub(crate) explain: fn(&Words<'_>) -> Error,
 }
@@ -41,7 +43,7 @@ pub struct OpenAi {
     endpoint: Endpoint,
 }
 
-const DIALECT: Dialect = Dialect { explain: status_error };
+const DIALECT: Dialect = Dialect { repeats_role: false, explain: status_error };
 
 impl OpenAi {
     /// A provider of this `name`, which offers refer to.

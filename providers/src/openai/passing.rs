@@ -2,6 +2,7 @@
 //! caller's SDK need is read from them in passing.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use aihub_core::chat::{ChatChunk, ChatEvent, ChatSource, ChunkChoice, Finish, UsageWire, tokens_in};
 use aihub_core::json::Object;
 use aihub_core::{Error, ErrorKind, Result, Usage};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::chunk::{self, Head};
@@ -27,6 +28,10 @@ pub(crate) struct Passing {
     ready: VecDeque<Result<ChatEvent>>,
     /// Whether an event with data has been seen.
     begun: bool,
+    /// The choices that have said their role, a bit each.
+    introduced: u128,
+    /// Where roles are said again, among the events at hand.
+    repeats: Vec<Range<usize>>,
     /// The choices that have their finish reason, a bit each.
     finished: u128,
     finish_reason: Option<Arc<str>>,
@@ -62,6 +67,8 @@ impl Passing {
             dialect,
             ready: VecDeque::new(),
             begun: false,
+            introduced: 0,
+            repeats: Vec::new(),
             finished: 0,
             finish_reason: None,
             called_tools: false,
@@ -99,16 +106,16 @@ impl Passing {
             let fate = match &event.content {
                 Content::Silent => Fate::Pass,
                 Content::Bare(bare) => self.bare(bare),
-                content => self.data(content.data().unwrap_or_default(), &events.slice(event.start..event.end)),
+                content => self.data(content.data().unwrap_or_default(), events, event.start..event.end),
             };
             if matches!(fate, Fate::Pass) {
                 continue;
             }
-            self.forward(events.slice(from..event.start));
+            self.forward(events, from..event.start);
             from = event.end;
             match fate {
                 Fate::Pass | Fate::Drop => {}
-                Fate::Replace(bytes) => self.forward(bytes),
+                Fate::Replace(bytes) => self.give(bytes),
                 Fate::Fail(error) => {
                     self.over = true;
                     self.ready.push_back(Err(error));
@@ -116,16 +123,33 @@ impl Passing {
                 }
             }
         }
-        self.forward(events.slice(from..));
+        self.forward(events, from..events.len());
     }
 
-    fn forward(&mut self, bytes: Bytes) {
+    /// Forwards a run of events, without the roles in it that were said before.
+    fn forward(&mut self, events: &Bytes, run: Range<usize>) {
+        let bytes = events.slice(run.clone());
+        let repeats: Vec<_> = self.repeats.drain(..).filter(|place| place.end <= run.end).collect();
+        if repeats.is_empty() {
+            return self.give(bytes);
+        }
+        let mut changed = BytesMut::from(&*bytes);
+        for place in repeats {
+            // `null` and blanks: the same length, so that nothing else moves.
+            let (null, blanks) = changed[place.start - run.start..place.end - run.start].split_at_mut(4);
+            null.copy_from_slice(b"null");
+            blanks.fill(b' ');
+        }
+        self.give(changed.freeze());
+    }
+
+    fn give(&mut self, bytes: Bytes) {
         if !bytes.is_empty() && !self.done {
             self.ready.push_back(Ok(ChatEvent::Frames(bytes)));
         }
     }
 
-    fn data(&mut self, data: &[u8], event: &Bytes) -> Fate {
+    fn data(&mut self, data: &[u8], events: &Bytes, place: Range<usize>) -> Fate {
         if data == b"[DONE]" {
             self.done = true;
             return Fate::Drop;
@@ -151,6 +175,9 @@ impl Passing {
         }
         self.text_bytes += head.choices().iter().map(|choice| choice.delta.text_bytes).sum::<usize>();
         self.called_tools |= head.choices().iter().any(|choice| choice.delta.calls);
+        if self.dialect.repeats_role {
+            self.note_roles(&head, events);
+        }
         let news = self.note_finishes(&head);
         let silent = head.choices().iter().all(|choice| choice.delta.is_empty());
         match head.usage {
@@ -158,7 +185,7 @@ impl Passing {
             // where it holds nothing but usage.
             Some(_) if head.choices().is_empty() => {
                 let clean = self.reported.is_some_and(|reported| !reported.has_cost);
-                self.usage_event = clean.then(|| event.clone()).or(self.usage_event.take());
+                self.usage_event = clean.then(|| events.slice(place)).or(self.usage_event.take());
                 Fate::Drop
             }
             Some(_) if silent && !news => Fate::Drop,
@@ -167,6 +194,22 @@ impl Passing {
             None if silent && !news && head.repeats_finish() => Fate::Drop,
             None if head.choices.is_none() => with_choices(data).map_or(Fate::Drop, Fate::Replace),
             None => Fate::Pass,
+        }
+    }
+
+    /// Notes where the role of a choice is said again, quotes included.
+    ///
+    /// `OpenRouter` says it in every delta, and the accumulator of the official Python SDK joins
+    /// strings: its caller would send `assistantassistant` back in the next turn.
+    fn note_roles(&mut self, head: &Head<'_>, events: &Bytes) {
+        for choice in head.choices() {
+            let (bit, Some(role)) = (1u128 << choice.index.min(127), choice.delta.role) else { continue };
+            let start = (role.as_ptr() as usize).wrapping_sub(events.as_ptr() as usize);
+            // Data of several lines was joined elsewhere: it has no place among these bytes.
+            if self.introduced & bit != 0 && (1..events.len()).contains(&start) && role.len() >= 4 {
+                self.repeats.push(start - 1..start + role.len() + 1);
+            }
+            self.introduced |= bit;
         }
     }
 

@@ -20,7 +20,7 @@ pub use account::{Generation, KeyState};
 use crate::http::UpstreamSettings;
 use crate::openai::{self, Dialect, Endpoint};
 
-const DIALECT: Dialect = Dialect { explain: fault::explain };
+const DIALECT: Dialect = Dialect { repeats_role: true, explain: fault::explain };
 
 /// Fields by which a caller changes what the vendor charges: other models, plugins and tools with
 /// fees, dearer tiers.

@@ -76,7 +76,7 @@ impl Bench {
                 openrouter_key: "bench".to_owned(),
                 gemini_key: "bench".to_owned(),
             }),
-            cpu: Some(SUBJECT_CPU),
+            cpu: Some(SUBJECT_CPU), settings: &[]
         };
         let proxy = bare_proxy(&setting)?;
         let gateway = if options.calibrate { bare_proxy(&setting)? } else { server(&setting)? };

@@ -90,16 +90,19 @@ fn with(program: Program, env: &Env) -> Program {
     env.iter().fold(program, |program, (name, value)| program.env(name, value))
 }
 
+/// The suites make vendors fail on purpose, far more often than a breaker lets pass; it has tests of its own.
+const SUITE_SETTINGS: &[(&str, &str)] = &[("AIHUB_UPSTREAM__BREAKER_FAILURES", "1000000")];
+
 /// Runs a suite while a server of its own, with vendors of its own, listens on free ports.
 fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> Result<String> {
     place::build(Profile::Debug, &["aihub-server", "aihub-vendors"])?;
     let folder = place::fresh(name)?;
     let vendors = Vendors::start(Profile::Debug, &folder)?;
     let addresses = Some(vendors.addresses.clone());
-    let hub = Setting { profile: Profile::Debug, folder, port: free_port()?, vendors: addresses, cpu: None }.start()?;
+    let hub = Setting { profile: Profile::Debug, folder, port: free_port()?, vendors: addresses, cpu: None, settings: SUITE_SETTINGS }.start()?;
     let env = [
         ("AIHUB_BASE_URL", format!("{}/v1", hub.origin())),
-        ("AIHUB_API_KEY", hub.create_key("suite-pro", Some("pro"))?),
+        ("AIHUB_API_KEY", hub.create_key("suite-all", Some("enterprise"))?),
         ("AIHUB_FREE_KEY", hub.create_key("suite-free", Some("free"))?),
         ("AIHUB_VENDORS_URL", vendors.addresses.origin()),
     ];

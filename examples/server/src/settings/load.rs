@@ -100,11 +100,7 @@ fn shown(figment: &Figment, path: &str) -> String {
     let secret = ["key", "pepper", "secret", "password", "token", "url"].iter().any(|word| path.contains(word));
     match figment.find_value(path) {
         Ok(_) if secret => " = …".to_owned(),
-        Ok(Value::String(_, text)) => format!(" = {text:?}"),
-        Ok(Value::Num(_, number)) => {
-            format!(" = {}", number.to_i128().map_or_else(|| format!("{number:?}"), |n| n.to_string()))
-        }
-        Ok(Value::Bool(_, flag)) => format!(" = {flag}"),
-        _ => String::new(),
+        Ok(Value::Dict(..)) | Err(_) => String::new(),
+        Ok(value) => serde_json::to_string(&value).map_or_else(|_| String::new(), |text| format!(" = {text}")),
     }
 }

@@ -26,6 +26,7 @@ fn an_unknown_setting_is_named_with_its_value_and_the_nearest_name() {
     for part in ["server.listn", "127.0.0.1:1", "AIHUB_", "`server.listen`"] {
         assert!(said.contains(part), "{part} is missing: {said}");
     }
+    assert!(refused(&[("AIHUB_SERVER__LISTN", "1")]).contains("`server.listn` = 1 "), "a number is shown as one");
     let output = config("[upstream]\nretrys = 3\n");
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64));

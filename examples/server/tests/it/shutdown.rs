@@ -34,6 +34,8 @@ async fn health_needs_no_key_and_readiness_tells_what_is_missing() {
         [("/health/live", StatusCode::OK), ("/health/ready", StatusCode::OK), ("/openapi.json", StatusCode::OK)]
     {
         let request = http::Request::get(format!("http://{}{path}", hub.address));
-        assert_eq!(hub.send(request, "").await.status(), status, "{path}");
+        let response = hub.send(request, "").await;
+        assert_eq!(response.status(), status, "{path}");
+        assert!(response.headers().contains_key("x-request-id"), "{path}");
     }
 }

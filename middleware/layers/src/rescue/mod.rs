@@ -34,7 +34,8 @@
 //!
 //! # Where it stands
 //!
-//! Outermost of the layers on [`http::Request`], below a layer that catches panics.
+//! Outermost of the layers on [`http::Request`]. A panic below is an error like any other: the caller
+//! gets its envelope, and the connection lives on.
 //!
 //! # A wrong order
 //!
@@ -46,11 +47,13 @@ mod tests;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use aihub_core::{CallId, Clock, Error, ErrorKind};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -187,11 +190,17 @@ where
         if let Some(Failure(error)) = self.unready.take() {
             return Box::pin(async move { Ok(render(&error, id, Response::new(()))) });
         }
-        let answer = self.inner.call(request);
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {
-            let mut response = match answer.await {
-                Ok(response) => response,
-                Err(error) => return Ok(render(&error.into(), id, Response::new(()))),
+            let answered = match called {
+                Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            let mut response = match answered {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => return Ok(render(&error.into(), id, Response::new(()))),
+                // What it said was printed by the panic hook; the caller learns that it was not his fault.
+                Err(_) => return Ok(render(&panicked(), id, Response::new(()))),
             };
             if let Some(Failure(error)) = response.extensions_mut().remove() {
                 // What layers in between have said in headers stays.
@@ -201,6 +210,11 @@ where
             Ok(response)
         })
     }
+}
+
+#[cold]
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "The service failed internally: try again")
 }
 
 fn render<B: From<Bytes>>(error: &Error, id: CallId, response: Response<()>) -> Response<B> {

@@ -119,3 +119,20 @@ fn causes_are_told_nearest_first() {
     let error = Error::new(ErrorKind::Internal, "outer").with_source(inner);
     assert_eq!(Causes(&error).to_string(), "inner: root");
 }
+
+#[tokio::test]
+async fn a_panic_is_answered_like_any_other_error() {
+    for when in ["called", "awaited"] {
+        let service = service_fn(move |_: Request<()>| {
+            assert_ne!(when, "called", "a scripted panic with a secret");
+            async move {
+                assert_ne!(when, "awaited", "a scripted panic with a secret");
+                Ok::<Answer, Error>(Response::default())
+            }
+        });
+        let answer = RescueLayer::new(world::clock()).layer(service).oneshot(Request::new(())).await.unwrap();
+        let (parts, body) = read(answer).await;
+        assert_eq!((parts.status.as_u16(), &body["error"]["code"]), (500, &json!("internal_error")), "{when}");
+        assert!(!body.to_string().contains("secret"));
+    }
+}
