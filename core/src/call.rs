@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::caller::Caller;
+use crate::chat::ChatRequest;
 use crate::error::Result;
 use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
@@ -174,6 +175,57 @@ pub struct Attempt<O> {
     pub call: Call<O>,
     /// Who is to serve it.
     pub offer: Offer,
-    /// The most output tokens to ask the vendor for, for one choice, where a hold set one.
+    /// The most output tokens to ask the vendor for, for one choice, where a hold set one. It does not
+    /// say what the request says: [`Attempt::output_bound`] takes both together.
     pub max_output_tokens: Option<u64>,
+}
+
+impl<O> Attempt<O> {
+    /// An attempt at `offer` that no hold binds.
+    pub fn new(call: Call<O>, offer: Offer) -> Self {
+        Self { call, offer, max_output_tokens: None }
+    }
+}
+
+impl Attempt<ChatRequest> {
+    /// The most output tokens to ask the vendor for, for one choice: the smaller of what the caller
+    /// asked for and what is held. `None` when neither says anything, and the vendor's own limit holds.
+    ///
+    /// A provider that asks for more has answers that nobody has paid for.
+    pub fn output_bound(&self) -> Option<u64> {
+        [self.max_output_tokens, self.call.operation.max_output_tokens()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::AccountId;
+    use crate::key::ApiKey;
+    use crate::plan::Plan;
+    use crate::price::PriceList;
+    use crate::time::ManualClock;
+
+    #[test]
+    fn the_smaller_of_two_limits_bounds_the_output() {
+        let (clock, at) = (ManualClock::default(), Timestamp::UNIX_EPOCH);
+        let key = ApiKey::new(AccountId::new(at), "key", "any", at);
+        let caller = Arc::new(Caller::new(key, Plan::unlimited("any")));
+        let offer = Offer::new("vendor", "m", PriceList::flat("1", "2").unwrap());
+        for (asked, held, bound) in [
+            (None, None, None),
+            (Some(7), None, Some(7)),
+            (None, Some(5), Some(5)),
+            (Some(7), Some(5), Some(5)),
+            (Some(4), Some(5), Some(4)),
+        ] {
+            let body = serde_json::json!({
+                "model": "m", "max_tokens": asked, "messages": [{"role": "user", "content": "hi"}]
+            });
+            let request = ChatRequest::parse(body.to_string().into()).unwrap();
+            let mut attempt = Attempt::new(Call::new(Arc::clone(&caller), request, &clock), offer.clone());
+            attempt.max_output_tokens = held;
+            assert_eq!(attempt.output_bound(), bound, "{asked:?} {held:?}");
+        }
+    }
 }

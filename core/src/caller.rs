@@ -21,6 +21,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A caller with this key under this plan; where it calls from and what it says it is are not
+    /// known. In a server, Authenticate finds all of it out.
+    pub fn new(key: impl Into<Arc<ApiKey>>, plan: impl Into<Arc<Plan>>) -> Self {
+        Self { key: key.into(), plan: plan.into(), ip: None, user_agent: None }
+    }
+
     /// The account that pays.
     pub fn account(&self) -> AccountId {
         self.key.account

@@ -31,7 +31,13 @@ pub struct PlainKey(String);
 
 impl PlainKey {
     /// A fresh key for `env` (`live`, `test`), from the operating system's randomness.
+    ///
+    /// # Panics
+    ///
+    /// When `env` is not 1 to 16 letters from `a` to `z`: nobody could ever use such a key, since it
+    /// does not parse.
     pub fn generate(env: &str) -> Self {
+        assert!(is_environment(env), "`{env}` is no environment of keys: it is 1 to 16 letters from a to z");
         let mut rng = rand::rng();
         let random = (0..RANDOM).map(|_| char::from(BASE62[rng.random_range(0..BASE62.len())]));
         let mut text: String = BRAND.chars().chain(env.chars()).chain(['_']).chain(random).collect();
@@ -65,9 +71,7 @@ impl FromStr for PlainKey {
         };
         let rest = text.strip_prefix(BRAND).ok_or_else(malformed)?;
         let (env, secret) = rest.split_once('_').ok_or_else(malformed)?;
-        let plain = !env.is_empty()
-            && env.len() <= 16
-            && env.bytes().all(|byte| byte.is_ascii_lowercase())
+        let plain = is_environment(env)
             && secret.len() == RANDOM + CHECK
             && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !plain || checksum(&text[..text.len() - CHECK]) != text[text.len() - CHECK..] {
@@ -87,6 +91,10 @@ impl Drop for PlainKey {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+fn is_environment(env: &str) -> bool {
+    (1..=16).contains(&env.len()) && env.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn checksum(text: &str) -> String {
@@ -191,6 +199,27 @@ pub enum Permission {
 }
 
 /// What is known of a key.
+///
+/// [`ApiKey::new`] makes one; what differs from its defaults is written beside it:
+///
+/// ```
+/// use aihub_core::key::Permission;
+/// use aihub_core::{AccountId, ApiKey, Clock as _, NewKey, Pepper, SystemClock};
+///
+/// let now = SystemClock::new().now();
+/// let key = ApiKey {
+///     permission: Permission::ReadOnly,
+///     expires_at: Some(now + std::time::Duration::from_hours(24)),
+///     ..ApiKey::new(AccountId::new(now), "reports", "free", now)
+/// };
+/// let (new, secret) = NewKey::issue("live", &Pepper::random(), key);
+/// // `new` goes to `KeyStore::insert`; `secret.reveal()` to the owner, this once.
+/// assert!(secret.reveal().starts_with("ahub_live_"));
+/// assert_eq!(new.key.display_prefix, secret.display_prefix());
+/// ```
+///
+/// It is open on purpose: a store that writes out every field does not compile when one is added,
+/// rather than lose it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// The key's id; stays when the secret is rotated.
@@ -199,7 +228,7 @@ pub struct ApiKey {
     pub account: AccountId,
     /// What its owner calls it.
     pub name: String,
-    /// What may be shown of the secret.
+    /// What may be shown of the secret; [`NewKey::issue`] writes it.
     pub display_prefix: String,
     /// The name of the plan its calls are under.
     pub plan: String,
@@ -218,6 +247,26 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// A key of `account`, made at `now`, whose calls are under `plan`: it has an id of its own, reads
+    /// and makes paid calls, reaches every model that its plan reaches, from anywhere, and has no end.
+    ///
+    /// It has no secret yet: [`NewKey::issue`] gives it one.
+    pub fn new(account: AccountId, name: impl Into<String>, plan: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            id: KeyId::new(now),
+            account,
+            name: name.into(),
+            display_prefix: String::new(),
+            plan: plan.into(),
+            permission: Permission::ReadWrite,
+            models: ModelAccess::All,
+            allowed_ips: Vec::new(),
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+        }
+    }
+
     /// Whether the key holds at `now`; asked at every use, also of a cached key.
     ///
     /// # Errors
@@ -243,6 +292,20 @@ pub struct NewKey {
     pub hash: KeyHash,
     /// Everything else; `revoked_at` is `None`.
     pub key: ApiKey,
+}
+
+impl NewKey {
+    /// Gives `key` a fresh secret for `env` (`live`, `test`): what to store, and the only copy of the
+    /// secret. Issued again, the same key has another secret.
+    ///
+    /// # Panics
+    ///
+    /// When `env` is not 1 to 16 letters from `a` to `z`, as [`PlainKey::generate`].
+    pub fn issue(env: &str, pepper: &Pepper, mut key: ApiKey) -> (Self, PlainKey) {
+        let plain = PlainKey::generate(env);
+        key.display_prefix = plain.display_prefix();
+        (Self { hash: pepper.hash(&plain), key }, plain)
+    }
 }
 
 /// What may be changed of a key; an absent field stays as it is.
@@ -325,6 +388,24 @@ mod tests {
         }
         assert!("".parse::<PlainKey>().is_err());
         assert!("ahub_live_é".parse::<PlainKey>().is_err());
+    }
+
+    #[test]
+    fn an_issued_key_is_found_by_its_secret_and_holds() {
+        let (pepper, now) = (Pepper::random(), Timestamp::UNIX_EPOCH);
+        let key = ApiKey::new(AccountId::new(now), "mine", "free", now);
+        let (new, secret) = NewKey::issue("test", &pepper, key.clone());
+        assert_eq!(new.hash, pepper.hash(&secret.reveal().parse().unwrap()));
+        assert_eq!(new.key, ApiKey { display_prefix: secret.display_prefix(), ..key.clone() });
+        assert!(new.key.check(now).is_ok());
+        assert_ne!(NewKey::issue("test", &pepper, key).0.hash, new.hash, "a secret came twice");
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_used_is_not_made() {
+        for env in ["", "Live", "live_1", "seventeenlettersx"] {
+            assert!(std::panic::catch_unwind(|| PlainKey::generate(env)).is_err(), "{env}");
+        }
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub use caller::Caller;
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
+/// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never
+/// from another version.
+pub use jiff;
+
 pub use id::{AccountId, CallId, KeyId, OrganisationId};
 pub use key::{ApiKey, KeyHash, KeyStore, NewKey, Pepper, PlainKey};
 pub use model::{Catalogue, Model, Offer};

@@ -30,7 +30,28 @@ pub struct Offer {
     pub prices: Arc<PriceList>,
 }
 
+impl Offer {
+    /// The offer of the provider of this name to serve what it calls `model`, at `prices`.
+    pub fn new(provider: impl Into<Arc<str>>, model: impl Into<Arc<str>>, prices: impl Into<Arc<PriceList>>) -> Self {
+        Self { provider: provider.into(), model: model.into(), prices: prices.into() }
+    }
+}
+
 /// A model as callers see it.
+///
+/// [`Model::chat`] and [`Model::embedding`] make one; what differs from their defaults is written
+/// beside them:
+///
+/// ```
+/// use aihub_core::{Model, Offer, PriceList};
+///
+/// # fn main() -> aihub_core::Result<()> {
+/// let offer = Offer::new("gemini", "gemini-2.5-flash", PriceList::flat("0.30", "2.50")?);
+/// let model = Model { context_tokens: 1_048_576, reasoning: true, ..Model::chat("google/gemini-2.5-flash", [offer]) };
+/// assert_eq!(model.name, "google/gemini-2.5-flash");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// The public id, such as `google/gemini-2.5-flash`.
@@ -55,6 +76,40 @@ pub struct Model {
     pub offers: Vec<Offer>,
     /// The ids of other models to try, in order, when no offer of this one works.
     pub fallbacks: Vec<String>,
+}
+
+impl Model {
+    /// What [`Model::context_tokens`] is until it is set.
+    const CONTEXT_TOKENS: u64 = 8_192;
+
+    /// A model that chats, served by `offers`, cheapest first.
+    ///
+    /// Its name is its id; it reads and writes text and does not think; the smallest plans do not reach
+    /// it; its context is 8192 tokens, since to promise too little costs a caller less than to promise
+    /// what the vendor refuses; the length of an answer is not known; there are no fallbacks.
+    pub fn chat(id: impl Into<Arc<str>>, offers: impl IntoIterator<Item = Offer>) -> Self {
+        let id = id.into();
+        Self {
+            name: id.to_string(),
+            id,
+            kind: ModelKind::Chat,
+            basic: false,
+            context_tokens: Self::CONTEXT_TOKENS,
+            max_output_tokens: None,
+            input_modalities: vec!["text".to_owned()],
+            output_modalities: vec!["text".to_owned()],
+            reasoning: false,
+            offers: offers.into_iter().collect(),
+            fallbacks: Vec::new(),
+        }
+    }
+
+    /// A model that embeds, served by `offers`, cheapest first. The defaults are those of
+    /// [`Model::chat`], but that it writes embeddings.
+    pub fn embedding(id: impl Into<Arc<str>>, offers: impl IntoIterator<Item = Offer>) -> Self {
+        let output_modalities = vec!["embedding".to_owned()];
+        Self { kind: ModelKind::Embedding, output_modalities, ..Self::chat(id, offers) }
+    }
 }
 
 /// What is for sale.
@@ -96,5 +151,24 @@ impl Catalogue for FixedCatalogue {
 
     fn list(&self) -> Vec<Arc<Model>> {
         self.models.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_found_by_its_id_and_its_alias() {
+        let prices = PriceList::flat("1", "2").unwrap();
+        let chat = Model::chat("v/chat", [Offer::new("vendor", "c", prices)]);
+        let embedding = Model::embedding("v/embedding", []);
+        assert_eq!((chat.kind, &*chat.output_modalities), (ModelKind::Chat, &["text".to_owned()][..]));
+        assert_eq!((embedding.kind, &*embedding.output_modalities[0]), (ModelKind::Embedding, "embedding"));
+        let aliases = [("old".to_owned(), "v/chat".to_owned()), ("lost".to_owned(), "v/gone".to_owned())];
+        let catalogue = FixedCatalogue::new([embedding, chat.clone()], &aliases);
+        assert_eq!(catalogue.find("old").as_deref(), Some(&chat));
+        assert_eq!(catalogue.find("lost"), None);
+        assert_eq!(catalogue.list().iter().map(|model| &*model.id).collect::<Vec<_>>(), ["v/chat", "v/embedding"]);
     }
 }

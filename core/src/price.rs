@@ -124,6 +124,19 @@ pub struct PriceList {
 }
 
 impl PriceList {
+    /// A list in dollars with one price in and one out, each per million tokens: `flat("0.15", "0.60")`.
+    ///
+    /// What is not said costs what its direction costs, as by [`Rates::flat`]. For other currencies,
+    /// prices of a cache or tiers, see [`PriceList::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when one of them is no price, as by [`Price::per_million`].
+    pub fn flat(input: &str, output: &str) -> Result<Self> {
+        let rates = Rates::flat(Price::per_million(input)?, Price::per_million(output)?);
+        Ok(Self::new(Currency::USD, rates, Vec::new()))
+    }
+
     /// A list with `base` rates and `tiers` in any order.
     pub fn new(currency: Currency, base: Rates, mut tiers: Vec<Tier>) -> Self {
         tiers.sort_by_key(|tier| tier.prompt_tokens_above);
@@ -203,6 +216,15 @@ mod tests {
         let cost = |input| list.cost(&Usage { input, ..Usage::default() }).unwrap().decimal().to_string();
         assert_eq!(cost(200_000), "0.4");
         assert_eq!(cost(200_001), "0.800004");
+    }
+
+    #[test]
+    fn a_flat_list_has_one_price_for_each_direction() {
+        let list = PriceList::flat("0.15", "0.60").unwrap();
+        let mut usage = Usage::new(900, 250);
+        usage.cache_read = 100;
+        assert_eq!(list.cost(&usage).unwrap().to_string(), "0.0003 USD");
+        assert!(PriceList::flat("0.15", "-1").is_err());
     }
 
     #[test]

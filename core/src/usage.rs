@@ -37,9 +37,36 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What a vendor counted: prompt tokens and visible text tokens of the answer, in the two buckets
+    /// that every vendor has. The others are 0, and set by those who know more:
+    ///
+    /// ```
+    /// let mut usage = aihub_core::Usage::new(900, 250);
+    /// usage.cache_read = 100;
+    /// assert_eq!((usage.prompt_tokens(), usage.total_tokens()), (1_000, 1_250));
+    /// ```
+    ///
+    /// Figures that were measured here are an [`estimate`](Self::estimate).
+    pub const fn new(input: u64, output: u64) -> Self {
+        Self {
+            input,
+            cache_read: 0,
+            cache_write: 0,
+            audio_input: 0,
+            image_input: 0,
+            tool_input: 0,
+            output,
+            reasoning: 0,
+            audio_output: 0,
+            image_output: 0,
+            searches: 0,
+            estimated: false,
+        }
+    }
+
     /// A measured stand-in for figures that the vendor did not give.
     pub fn estimate(prompt_tokens: u64, output_tokens: u64) -> Self {
-        Self { input: prompt_tokens, output: output_tokens, estimated: true, ..Self::default() }
+        Self { estimated: true, ..Self::new(prompt_tokens, output_tokens) }
     }
 
     /// All tokens on the way in: `prompt_tokens` of the `OpenAI` API.

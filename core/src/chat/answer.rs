@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::conversation::ToolCall;
 use crate::usage::Usage;
 
+/// Who speaks in every answer.
+const ASSISTANT: &str = "assistant";
+
 /// A whole answer (`chat.completion`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
@@ -27,13 +30,22 @@ pub struct Completion {
     pub usage: Option<UsageWire>,
 }
 
+impl Completion {
+    /// An answer of these choices, without its usage: [`ChatReply::whole`](super::ChatReply::whole)
+    /// writes what the finish says. `created` is in seconds since 1970.
+    pub fn new(id: impl Into<String>, model: impl Into<String>, created: i64, choices: Vec<Choice>) -> Self {
+        let object = "chat.completion".to_owned();
+        Self { id: id.into(), object, created, model: model.into(), choices, usage: None }
+    }
+}
+
 /// One of the answers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// Which of `n`.
     pub index: u32,
     /// What the model says.
-    pub message: Message,
+    pub message: AssistantMessage,
     /// Why it stopped: `stop`, `length`, `tool_calls`, `content_filter`.
     pub finish_reason: Option<String>,
     /// Log probabilities.
@@ -41,9 +53,16 @@ pub struct Choice {
     pub logprobs: Option<Value>,
 }
 
+impl Choice {
+    /// The only choice: this text, and why it stopped (`stop`, `length`, `content_filter`).
+    pub fn text(text: impl Into<String>, finish_reason: impl Into<String>) -> Self {
+        Self { message: AssistantMessage::text(text), finish_reason: Some(finish_reason.into()), ..Self::default() }
+    }
+}
+
 /// What the model says.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Message {
+pub struct AssistantMessage {
     /// `assistant`.
     pub role: String,
     /// The text; `null` beside tool calls.
@@ -68,7 +87,14 @@ pub struct Message {
     pub extra_content: Option<Value>,
 }
 
-/// A piece of a streamed answer (`chat.completion.chunk`).
+impl AssistantMessage {
+    /// The model says this text and nothing else.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { role: ASSISTANT.to_owned(), content: Some(text.into()), ..Self::default() }
+    }
+}
+
+/// A piece of a streamed answer (`chat.completion.chunk`). [`ChunkWriter`] writes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatChunk {
     /// The answer's id, the same on every piece.
@@ -84,6 +110,73 @@ pub struct ChatChunk {
     /// What the answer used, on the last piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageWire>,
+}
+
+/// Writes a streamed answer of one choice: it says once what every piece repeats, and who speaks on
+/// the first piece only.
+///
+/// ```
+/// use aihub_core::chat::{ChatEvent, ChatReply, ChunkWriter, Finish};
+/// use aihub_core::{Result, Usage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let mut writer = ChunkWriter::new("answer-1", "model-1", 1_790_000_000);
+/// let finish = Finish::new(Some(Usage::new(5, 2)), Some("stop".into()));
+/// let events: [Result<ChatEvent>; 4] = [
+///     Ok(writer.text("Hello, ").into()),
+///     Ok(writer.text("world").into()),
+///     Ok(writer.finish("stop").into()),
+///     Ok(finish.into()),
+/// ];
+/// let reply = ChatReply::from_events(5, futures_util::stream::iter(events));
+/// # assert_eq!(reply.collect().await?.0.len(), 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChunkWriter {
+    id: Arc<str>,
+    model: Arc<str>,
+    created: i64,
+    spoke: bool,
+}
+
+impl ChunkWriter {
+    /// Writes the answer of this id by this model; `created` is in seconds since 1970.
+    pub fn new(id: impl Into<Arc<str>>, model: impl Into<Arc<str>>, created: i64) -> Self {
+        Self { id: id.into(), model: model.into(), created, spoke: false }
+    }
+
+    /// The next piece of the text.
+    pub fn text(&mut self, text: impl Into<String>) -> ChatChunk {
+        self.piece(Delta { content: Some(text.into()), ..Delta::default() }, None)
+    }
+
+    /// The piece that says why the answer stops: `stop`, `length`, `tool_calls`, `content_filter`. After
+    /// it comes the [`Finish`](super::Finish), from which the door writes the usage.
+    pub fn finish(&mut self, reason: impl Into<String>) -> ChatChunk {
+        self.piece(Delta::default(), Some(reason.into()))
+    }
+
+    /// A piece of anything else, such as thoughts or a tool call.
+    pub fn delta(&mut self, delta: Delta) -> ChatChunk {
+        self.piece(delta, None)
+    }
+
+    fn piece(&mut self, mut delta: Delta, finish_reason: Option<String>) -> ChatChunk {
+        if !std::mem::replace(&mut self.spoke, true) {
+            delta.role.get_or_insert_with(|| ASSISTANT.to_owned());
+        }
+        ChatChunk {
+            id: Arc::clone(&self.id),
+            object: "chat.completion.chunk".into(),
+            created: self.created,
+            model: Arc::clone(&self.model),
+            choices: vec![ChunkChoice { delta, finish_reason, ..ChunkChoice::default() }],
+            usage: None,
+        }
+    }
 }
 
 /// What is new of one choice.
@@ -213,5 +306,35 @@ impl From<&Usage> for UsageWire {
                 audio_tokens: usage.audio_output,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_says_who_speaks_once_and_why_it_stops_last() {
+        let mut writer = ChunkWriter::new("a-1", "m-1", 7);
+        let wire = |chunk: ChatChunk| serde_json::to_value(chunk).unwrap();
+        let choice = |delta: Value, reason: Value| {
+            serde_json::json!({
+                "id": "a-1", "object": "chat.completion.chunk", "created": 7, "model": "m-1",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+            })
+        };
+        let first = choice(serde_json::json!({"role": "assistant", "content": "a"}), Value::Null);
+        assert_eq!(wire(writer.text("a")), first);
+        assert_eq!(wire(writer.text("b")), choice(serde_json::json!({"content": "b"}), Value::Null));
+        assert_eq!(wire(writer.finish("stop")), choice(serde_json::json!({}), "stop".into()));
+    }
+
+    #[test]
+    fn a_whole_answer_has_its_fixed_words() {
+        let whole = Completion::new("a-1", "m-1", 7, vec![Choice::text("hi", "length")]);
+        let wire = serde_json::to_value(whole).unwrap();
+        assert_eq!(wire["object"], "chat.completion");
+        assert_eq!(wire["choices"][0]["message"]["role"], "assistant");
+        assert_eq!((&wire["choices"][0]["finish_reason"], wire.get("usage")), (&"length".into(), None));
     }
 }

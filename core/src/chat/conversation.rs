@@ -105,7 +105,8 @@ pub enum Role {
     Function,
 }
 
-/// One message.
+/// One message of a conversation, whoever speaks. What the model answers is an
+/// [`AssistantMessage`](super::AssistantMessage).
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct Message {

@@ -11,8 +11,8 @@ mod reply;
 mod request;
 
 pub use answer::{
-    CallDelta, ChatChunk, Choice, ChunkChoice, Completion, CompletionDetails, Delta, FunctionDelta,
-    Message as AnswerMessage, PromptDetails, UsageWire,
+    AssistantMessage, CallDelta, ChatChunk, Choice, ChunkChoice, ChunkWriter, Completion, CompletionDetails, Delta,
+    FunctionDelta, PromptDetails, UsageWire,
 };
 pub use conversation::{
     AllowedTools, AudioData, Content, Conversation, FileData, FunctionCall, FunctionSpec, ImageUrl, Message,

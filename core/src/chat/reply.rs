@@ -53,6 +53,18 @@ impl ChatEvent {
     }
 }
 
+impl From<ChatChunk> for ChatEvent {
+    fn from(chunk: ChatChunk) -> Self {
+        Self::Chunk(Box::new(chunk))
+    }
+}
+
+impl From<Finish> for ChatEvent {
+    fn from(finish: Finish) -> Self {
+        Self::Finish(Box::new(finish))
+    }
+}
+
 /// How an answer ended well.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -130,10 +142,12 @@ impl ChatReply {
         Self::new(Served::default(), prompt_tokens, Counted { events: Box::pin(events), text_bytes: 0 })
     }
 
-    /// A reply that is whole already.
+    /// A reply that is whole already. Where the completion says no usage, that of `finish` is written
+    /// into it, so that callers and books see the same figures.
     #[expect(clippy::missing_panics_doc, reason = "never panics: a completion has string keys alone, so it is JSON")]
-    pub fn whole(completion: &Completion, finish: Finish) -> Self {
-        Self::whole_body(serde_json::to_vec(completion).expect("a completion is plain JSON").into(), finish)
+    pub fn whole(mut completion: Completion, finish: Finish) -> Self {
+        completion.usage = completion.usage.or_else(|| finish.usage.as_ref().map(Into::into));
+        Self::whole_body(serde_json::to_vec(&completion).expect("a completion is plain JSON").into(), finish)
     }
 
     /// A reply that is whole already, as the JSON of a `chat.completion`.
@@ -341,6 +355,16 @@ mod tests {
         assert!(reply.next().await.is_none());
         drop(reply);
         assert_eq!(log.lock().unwrap().len(), 1, "told twice");
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_shows_the_usage_that_is_booked() {
+        let completion = Completion::new("a-1", "m-1", 7, vec![crate::chat::Choice::text("hi", "stop")]);
+        let reply = ChatReply::whole(completion, Finish::new(Some(Usage::new(5, 2)), None));
+        let (events, _) = reply.collect().await.unwrap();
+        let [ChatEvent::Whole(body)] = &events[..] else { panic!("not one whole answer: {events:?}") };
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(body["usage"]["total_tokens"], 7);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Fixture, at, together};
 use crate::error::ErrorKind;
 use crate::id::{AccountId, KeyId};
-use crate::key::{ApiKey, KeyChange, KeyHash, KeyStore, NewKey, Pepper, Permission, PlainKey};
+use crate::key::{ApiKey, KeyChange, KeyHash, KeyStore, NewKey, Pepper, Permission};
 use crate::page::PageRequest;
 use crate::plan::ModelAccess;
 
@@ -38,21 +38,14 @@ macro_rules! __key_store {
 
 /// A new key of `account`, made `age` microseconds after the first; its secret is thrown away.
 pub fn new_key(account: AccountId, age: i64) -> NewKey {
-    let plain = PlainKey::generate("test");
     let key = ApiKey {
-        id: KeyId::new(at(age)),
-        account,
-        name: format!("Schlüssel {age} 🔑"),
-        display_prefix: plain.display_prefix(),
-        plan: "basic".to_owned(),
         permission: Permission::Manage,
         models: ModelAccess::Only(vec!["vendor/a".to_owned(), "other/*".to_owned()]),
         allowed_ips: vec!["192.0.2.7".parse().expect("an address"), "2001:db8::7".parse().expect("an address")],
-        created_at: at(age),
         expires_at: Some(at(age + 1_234_567)),
-        revoked_at: None,
+        ..ApiKey::new(account, format!("Schlüssel {age} 🔑"), "basic", at(age))
     };
-    NewKey { hash: Pepper::random().hash(&plain), key }
+    NewKey::issue("test", &Pepper::random(), key).0
 }
 
 fn account() -> AccountId {

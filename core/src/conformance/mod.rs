@@ -46,9 +46,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::caller::Caller;
-use crate::id::{AccountId, KeyId};
-use crate::key::{ApiKey, Permission};
-use crate::plan::{ModelAccess, Plan};
+use crate::id::AccountId;
+use crate::key::ApiKey;
+use crate::plan::Plan;
 pub use crate::{
     __billing_sink as billing_sink, __key_store as key_store, __provider as provider, __quota_policy as quota_policy,
     __rate_store as rate_store,
@@ -100,20 +100,7 @@ pub(crate) fn at(micros: i64) -> Timestamp {
 
 /// A caller of `account` under `plan`, with a key of its own.
 pub fn caller(account: AccountId, plan: Plan) -> Arc<Caller> {
-    let key = ApiKey {
-        id: KeyId::new(at(0)),
-        account,
-        name: "conformance".to_owned(),
-        display_prefix: "ahub_test_abcd…wxyz".to_owned(),
-        plan: plan.name.clone(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: at(0),
-        expires_at: None,
-        revoked_at: None,
-    };
-    Arc::new(Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None })
+    Arc::new(Caller::new(ApiKey::new(account, "conformance", &plan.name, at(0)), plan))
 }
 
 /// Has every one of `work` done at the same time, and gives back what came of it.

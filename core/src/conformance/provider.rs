@@ -111,7 +111,7 @@ impl fmt::Debug for ProviderFixture {
 
 fn attempt<O: Operation>(operation: O, offer: Offer) -> Attempt<O> {
     let caller = caller(AccountId::new(at(0)), Plan::unlimited("conformance"));
-    Attempt { call: Call::new(caller, operation, &ManualClock::at(at(0))), offer, max_output_tokens: None }
+    Attempt::new(Call::new(caller, operation, &ManualClock::at(at(0))), offer)
 }
 
 type Log = Arc<Mutex<Vec<Ending>>>;

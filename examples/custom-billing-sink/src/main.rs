@@ -8,12 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aihub_core::chat::Finish;
-use aihub_core::key::Permission;
-use aihub_core::plan::ModelAccess;
-use aihub_core::price::Rates;
 use aihub_core::{
-    AccountId, ApiKey, BillingSink, Call, Caller, ChatReply, ChatRequest, Clock, Currency, Error, ErrorKind, KeyId,
-    Offer, Plan, Price, PriceList, Reply as _, Result, SystemClock, Timestamp, Usage, UsageRecord,
+    AccountId, ApiKey, BillingSink, Call, Caller, ChatReply, ChatRequest, Clock, Error, ErrorKind, Offer, Plan,
+    PriceList, Reply as _, Result, SystemClock, Timestamp, Usage, UsageRecord,
 };
 use aihub_layers::MeterLayer;
 use async_trait::async_trait;
@@ -44,14 +41,10 @@ impl BillingSink for LosesItsAnswer {
 
 /// What Meter wraps: any service from a call to a reply. This one always says the same.
 async fn answer(_: Call<ChatRequest>) -> Result<ChatReply> {
-    let mut usage = Usage::default();
-    (usage.input, usage.output) = (1_000, 250);
     let body = Bytes::from_static(br#"{"object":"chat.completion","choices":[]}"#);
-    let mut reply = ChatReply::whole_body(body, Finish::new(Some(usage), Some("stop".into())));
+    let mut reply = ChatReply::whole_body(body, Finish::new(Some(Usage::new(1_000, 250)), Some("stop".into())));
     // Whoever serves a call says by which offer, and so at which price.
-    let price = |text| Price::per_million(text);
-    let prices = PriceList::new(Currency::USD, Rates::flat(price("0.15")?, price("0.60")?), Vec::new());
-    reply.set_offer(Offer { provider: "demo".into(), model: "demo-1".into(), prices: Arc::new(prices) });
+    reply.set_offer(Offer::new("demo", "demo-1", PriceList::flat("0.15", "0.60")?));
     Ok(reply)
 }
 
@@ -90,18 +83,6 @@ const BODY: &[u8] = br#"{"model":"demo/model","messages":[{"role":"user","conten
 /// Who calls: in a server, Authenticate finds this out.
 fn caller(name: &str) -> Arc<Caller> {
     let at = Timestamp::UNIX_EPOCH;
-    let key = ApiKey {
-        id: KeyId::new(at),
-        account: AccountId::new(at),
-        name: name.to_owned(),
-        display_prefix: String::new(),
-        plan: "standard".to_owned(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: at,
-        expires_at: None,
-        revoked_at: None,
-    };
-    Arc::new(Caller { key: Arc::new(key), plan: Arc::new(Plan::unlimited("standard")), ip: None, user_agent: None })
+    let key = ApiKey::new(AccountId::new(at), name, "standard", at);
+    Arc::new(Caller::new(key, Plan::unlimited("standard")))
 }

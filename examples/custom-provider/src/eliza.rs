@@ -3,9 +3,7 @@
 //! There is no vendor to call, so that nothing stands between the reader and the contract. A provider
 //! that calls one does the same with what comes back, and closes the connection when it is dropped.
 
-use aihub_core::chat::{
-    AnswerMessage, ChatChunk, Choice, ChunkChoice, Completion, Content, Delta, Finish, Message, Part, Role,
-};
+use aihub_core::chat::{Choice, ChunkWriter, Completion, Content, Finish, Message, Part, Role};
 use aihub_core::{
     Attempt, Capabilities, ChatEvent, ChatReply, ChatRequest, Error, Operation as _, Provider, Result, Usage,
 };
@@ -48,80 +46,27 @@ impl Provider for Eliza {
         let spoken = conversation.messages.iter().zip(&texts).rfind(|(message, _)| message.role == Role::User);
         let answer = respond(spoken.map_or("", |(_, text)| text));
 
-        // The hold travels in the attempt only where it says more than the request does: both bind.
-        let bounds = [attempt.max_output_tokens, request.max_output_tokens()];
-        let most =
-            bounds.into_iter().flatten().min().map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let bound = attempt.output_bound().and_then(|most| usize::try_from(most).ok());
+        let most = bound.unwrap_or(usize::MAX);
         let mut words: Vec<&str> = answer.split_inclusive(' ').collect();
         let finish_reason = if words.len() > most { "length" } else { "stop" };
         words.truncate(most);
 
-        let mut usage = Usage::default();
-        (usage.input, usage.output) = (texts.iter().map(|text| count(text)).sum(), words.len() as u64);
+        let usage = Usage::new(texts.iter().map(|text| count(text)).sum(), words.len() as u64);
         let finish = Finish::new(Some(usage), Some(finish_reason.into()));
-        let writer = Writer::of(&attempt);
-        Ok(if request.streams() {
-            writer.stream(&words, finish_reason, finish)
-        } else {
-            writer.whole(words.concat(), finish_reason, finish)
-        })
-    }
-}
-
-/// What every piece of an answer repeats.
-struct Writer {
-    id: String,
-    created: i64,
-    model: String,
-    prompt_tokens: u64,
-}
-
-impl Writer {
-    fn of(attempt: &Attempt<ChatRequest>) -> Self {
-        Self {
-            id: format!("eliza-{}", attempt.call.id),
-            created: attempt.call.received_at.as_second(),
-            model: attempt.offer.model.to_string(),
-            prompt_tokens: attempt.call.operation.demand().prompt_tokens,
+        let (id, created) = (format!("eliza-{}", attempt.call.id), attempt.call.received_at.as_second());
+        let model = &*attempt.offer.model;
+        if !request.streams() {
+            let choice = Choice::text(words.concat(), finish_reason);
+            return Ok(ChatReply::whole(Completion::new(id, model, created, vec![choice]), finish));
         }
-    }
-
-    /// One chunk for each word, one with the reason why it stopped, and then the finish, from which
-    /// the door writes the usage and `[DONE]` by itself.
-    fn stream(self, words: &[&str], finish_reason: &str, finish: Finish) -> ChatReply {
-        let says = |(at, word): (usize, &&str)| Delta {
-            role: (at == 0).then(|| "assistant".to_owned()),
-            content: Some((*word).to_owned()),
-            ..Delta::default()
-        };
-        let mut events: Vec<_> = words.iter().enumerate().map(|each| self.chunk(says(each), None)).collect();
-        events.push(self.chunk(Delta::default(), Some(finish_reason.to_owned())));
-        events.push(ChatEvent::Finish(Box::new(finish)));
-        ChatReply::from_events(self.prompt_tokens, futures_util::stream::iter(events).map(Ok))
-    }
-
-    fn chunk(&self, delta: Delta, finish_reason: Option<String>) -> ChatEvent {
-        ChatEvent::Chunk(Box::new(ChatChunk {
-            id: self.id.as_str().into(),
-            object: "chat.completion.chunk".into(),
-            created: self.created,
-            model: self.model.as_str().into(),
-            choices: vec![ChunkChoice { delta, finish_reason, ..ChunkChoice::default() }],
-            usage: None,
-        }))
-    }
-
-    fn whole(self, text: String, finish_reason: &str, finish: Finish) -> ChatReply {
-        let message = AnswerMessage { role: "assistant".to_owned(), content: Some(text), ..AnswerMessage::default() };
-        let completion = Completion {
-            id: self.id,
-            object: "chat.completion".to_owned(),
-            created: self.created,
-            model: self.model,
-            choices: vec![Choice { message, finish_reason: Some(finish_reason.to_owned()), ..Choice::default() }],
-            usage: finish.usage.as_ref().map(Into::into),
-        };
-        ChatReply::whole(&completion, finish)
+        // One chunk for each word, one with the reason why it stopped, and then the finish, from which
+        // the door writes the usage and `[DONE]` by itself.
+        let mut writer = ChunkWriter::new(id, model, created);
+        let mut events: Vec<ChatEvent> = words.into_iter().map(|word| writer.text(word).into()).collect();
+        events.push(writer.finish(finish_reason).into());
+        events.push(finish.into());
+        Ok(ChatReply::from_events(request.demand().prompt_tokens, futures_util::stream::iter(events).map(Ok)))
     }
 }
 

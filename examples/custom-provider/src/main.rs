@@ -7,13 +7,10 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::key::Permission;
-use aihub_core::model::{FixedCatalogue, ModelKind};
-use aihub_core::plan::ModelAccess;
-use aihub_core::price::Rates;
+use aihub_core::model::FixedCatalogue;
 use aihub_core::{
-    AccountId, ApiKey, Call, Caller, ChatEvent, ChatRequest, Clock, Currency, KeyId, Model, Offer, Outcome, Plan,
-    Price, PriceList, Provider, SystemClock, Timestamp,
+    AccountId, ApiKey, Call, Caller, ChatEvent, ChatRequest, Clock, Model, Offer, Outcome, Plan, PriceList, Provider,
+    SystemClock, Timestamp,
 };
 use aihub_layers::{AccessLayer, FallbackLayer, MeterLayer, Providers, QuotaLayer, Upstream};
 use aihub_storage::{MemoryQuota, MemorySink};
@@ -89,43 +86,17 @@ fn request(text: &str, fields: &str) -> ChatRequest {
 
 /// Without a price there is nothing to sell: 1 dollar per million words in, 2 out.
 fn offer() -> Offer {
-    let price = |text| Price::per_million(text).expect("a decimal");
-    let prices = PriceList::new(Currency::USD, Rates::flat(price("1"), price("2")), Vec::new());
-    Offer { provider: Eliza.name().into(), model: "eliza-1966".into(), prices: Arc::new(prices) }
+    Offer::new(Eliza.name(), "eliza-1966", PriceList::flat("1", "2").expect("prices"))
 }
 
 fn model() -> Model {
-    Model {
-        id: "demo/eliza".into(),
-        name: "ELIZA".to_owned(),
-        kind: ModelKind::Chat,
-        basic: true,
-        context_tokens: 4_096,
-        max_output_tokens: Some(64),
-        input_modalities: vec!["text".to_owned()],
-        output_modalities: vec!["text".to_owned()],
-        reasoning: false,
-        offers: vec![offer()],
-        fallbacks: Vec::new(),
-    }
+    Model { name: "ELIZA".to_owned(), max_output_tokens: Some(64), ..Model::chat("demo/eliza", [offer()]) }
 }
 
 /// Who calls: in a server, Authenticate finds this out.
 fn caller() -> Arc<Caller> {
     let at = Timestamp::UNIX_EPOCH;
-    let key = ApiKey {
-        id: KeyId::new(at),
-        account: AccountId::new(at),
-        name: "visitor".to_owned(),
-        display_prefix: String::new(),
-        plan: "small".to_owned(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: at,
-        expires_at: None,
-        revoked_at: None,
-    };
+    let key = ApiKey::new(AccountId::new(at), "visitor", "small", at);
     let plan = Plan { monthly_tokens: Some(1_000), ..Plan::unlimited("small") };
-    Arc::new(Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None })
+    Arc::new(Caller::new(key, plan))
 }

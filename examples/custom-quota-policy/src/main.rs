@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::chat::Finish;
-use aihub_core::key::Permission;
-use aihub_core::model::ModelKind;
-use aihub_core::plan::ModelAccess;
 use aihub_core::{
-    AccountId, ApiKey, Call, Caller, ChatReply, ChatRequest, Error, ErrorKind, KeyId, ManualClock, Model, Plan, Result,
+    AccountId, ApiKey, Call, Caller, ChatReply, ChatRequest, Error, ErrorKind, ManualClock, Model, Plan, Result,
     Timestamp, Usage,
 };
 use aihub_layers::{QuotaLayer, Routed, envelope};
@@ -23,10 +20,8 @@ use team_day::TeamDay;
 /// What Quota wraps: any service from a routed call to a reply. Every answer of this one uses 400
 /// tokens, which is less than is held for it.
 async fn answer(_: Routed<ChatRequest>) -> Result<ChatReply> {
-    let mut usage = Usage::default();
-    (usage.input, usage.output) = (10, 390);
     let body = Bytes::from_static(br#"{"object":"chat.completion","choices":[]}"#);
-    Ok(ChatReply::whole_body(body, Finish::new(Some(usage), Some("stop".into()))))
+    Ok(ChatReply::whole_body(body, Finish::new(Some(Usage::new(10, 390)), Some("stop".into()))))
 }
 
 #[tokio::main]
@@ -37,7 +32,8 @@ async fn main() -> Result<()> {
     let caller = caller();
     let policy = TeamDay::default().with_team(1_500, [caller.account()]);
     let service = ServiceBuilder::new().layer(QuotaLayer::new(Arc::new(policy))).service_fn(answer);
-    let model = Arc::new(model());
+    // No price is needed: this policy counts tokens.
+    let model = Arc::new(Model::chat("demo/model", []));
 
     let call = async |when: &str| {
         let call = Call::new(Arc::clone(&caller), ChatRequest::parse(Bytes::from_static(BODY))?, &clock);
@@ -88,38 +84,9 @@ fn expect_refused(done: Result<()>) -> Result<Error> {
 
 const BODY: &[u8] = br#"{"model":"demo/model","messages":[{"role":"user","content":"hello"}],"max_tokens":1000}"#;
 
-fn model() -> Model {
-    Model {
-        id: "demo/model".into(),
-        name: "Demo".to_owned(),
-        kind: ModelKind::Chat,
-        basic: true,
-        context_tokens: 4_096,
-        max_output_tokens: None,
-        input_modalities: vec!["text".to_owned()],
-        output_modalities: vec!["text".to_owned()],
-        reasoning: false,
-        // No price is needed: this policy counts tokens.
-        offers: Vec::new(),
-        fallbacks: Vec::new(),
-    }
-}
-
 /// Who calls: in a server, Authenticate finds this out.
 fn caller() -> Arc<Caller> {
     let at = Timestamp::UNIX_EPOCH;
-    let key = ApiKey {
-        id: KeyId::new(at),
-        account: AccountId::new(at),
-        name: "reader".to_owned(),
-        display_prefix: String::new(),
-        plan: "team".to_owned(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: at,
-        expires_at: None,
-        revoked_at: None,
-    };
-    Arc::new(Caller { key: Arc::new(key), plan: Arc::new(Plan::unlimited("team")), ip: None, user_agent: None })
+    let key = ApiKey::new(AccountId::new(at), "reader", "team", at);
+    Arc::new(Caller::new(key, Plan::unlimited("team")))
 }

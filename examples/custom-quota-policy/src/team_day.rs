@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aihub_core::jiff::civil::{Date, Weekday};
+use aihub_core::jiff::tz::TimeZone;
 use aihub_core::quota::{Amounts, Ask};
 use aihub_core::{AccountId, CallId, Error, ErrorKind, QuotaPolicy, Refusal, Reservation, Result, Timestamp};
 use async_trait::async_trait;
-use jiff::civil::{Date, Weekday};
-use jiff::tz::TimeZone;
 
 /// Budgets of teams. Several accounts may belong to one team and share its budget.
 ///

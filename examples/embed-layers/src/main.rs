@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::key::Permission;
-use aihub_core::plan::ModelAccess;
 use aihub_core::{
-    AccountId, ApiKey, Caller, Clock, KeyId, KeyStore, ManualClock, NewKey, Pepper, PlainKey, Plan, Plans, Timestamp,
+    AccountId, ApiKey, Caller, Clock, KeyStore, ManualClock, NewKey, Pepper, PlainKey, Plan, Plans, Timestamp,
 };
 use aihub_layers::{AuthenticateLayer, RateLimitLayer, RescueLayer};
 use aihub_storage::{MemoryKeys, MemoryRates};
@@ -79,21 +78,9 @@ async fn main() -> Result<(), Failure> {
 
 /// Makes a key, keeps its hash, and gives back the only copy of its text.
 async fn issue(keys: &dyn KeyStore, pepper: &Pepper, now: Timestamp) -> Result<PlainKey, Failure> {
-    let plain = PlainKey::generate("test");
-    let key = ApiKey {
-        id: KeyId::new(now),
-        account: AccountId::new(now),
-        name: "reader".to_owned(),
-        display_prefix: plain.display_prefix(),
-        plan: "trial".to_owned(),
-        permission: Permission::ReadOnly,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: now,
-        expires_at: None,
-        revoked_at: None,
-    };
-    keys.insert(NewKey { hash: pepper.hash(&plain), key }).await?;
+    let key = ApiKey { permission: Permission::ReadOnly, ..ApiKey::new(AccountId::new(now), "reader", "trial", now) };
+    let (new, plain) = NewKey::issue("test", pepper, key);
+    keys.insert(new).await?;
     Ok(plain)
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::page::PageRequest;
-use aihub_core::plan::ModelAccess;
-use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, PlainKey, SystemClock};
+use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, SystemClock};
 
 use crate::cli::{Create, Keys};
 use crate::settings::{Settings, SettingsError};
@@ -38,21 +37,11 @@ async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, c
     let pepper = pepper::read(settings)?;
     let now = clock.now();
     let account = create.account.unwrap_or_else(|| AccountId::new(now));
-    let plain = PlainKey::generate("live");
     let lifetime = Duration::from_secs(u64::from(settings.keys.expire_after_days) * 86_400);
-    let key = ApiKey {
-        id: KeyId::new(now),
-        account,
-        name: create.name,
-        display_prefix: plain.display_prefix(),
-        plan,
-        permission: aihub_core::key::Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: now,
-        expires_at: (!lifetime.is_zero()).then(|| now + lifetime),
-        revoked_at: None,
-    };
+    let expires_at = (!lifetime.is_zero()).then(|| now + lifetime);
+    let (new, secret) =
+        NewKey::issue("live", &pepper, ApiKey { expires_at, ..ApiKey::new(account, create.name, plan, now) });
+    let key = &new.key;
     println!("key      {} ({})", key.id, key.name);
     println!("account  {account}");
     println!("plan     {}", key.plan);
@@ -60,9 +49,9 @@ async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, c
         Some(end) => println!("expires  {end}"),
         None => println!("expires  never"),
     }
-    store.insert(NewKey { hash: pepper.hash(&plain), key }).await?;
+    store.insert(new).await?;
     println!("Keep it now: it is shown only this once.");
-    println!("{}", plain.reveal());
+    println!("{}", secret.reveal());
     Ok(())
 }
 

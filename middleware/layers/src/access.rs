@@ -202,7 +202,7 @@ mod tests {
     ) -> Result<Routed<ChatRequest>, Error> {
         let (mut key, mut plan) = (world::key(), world::plan());
         change(&mut key, &mut plan);
-        let caller = Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None };
+        let caller = Caller::new(key, plan);
         let body = world::BODY.replacen("\"m\"", &format!("\"{model}\""), 1);
         let request = ChatRequest::parse(body.into()).unwrap();
         super::route(&catalogue(), Call::new(Arc::new(caller), request, &aihub_core::ManualClock::default()))

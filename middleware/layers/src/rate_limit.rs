@@ -186,7 +186,7 @@ mod tests {
     async fn ask(per_minute: Option<u32>, left: u32) -> Result<Response<()>, Error> {
         let mut plan = world::plan();
         plan.requests_per_minute = per_minute;
-        let caller = Caller { key: Arc::new(world::key()), plan: Arc::new(plan), ip: None, user_agent: None };
+        let caller = Caller::new(world::key(), plan);
         let mut request = Request::new(());
         request.extensions_mut().insert(Arc::new(caller));
         let layer = RateLimitLayer::new(Arc::new(Turnstile(AtomicU32::new(left))), world::clock());
@@ -229,7 +229,7 @@ mod tests {
         let layer = RateLimitLayer::new(Arc::new(Away), world::clock());
         let mut plan = world::plan();
         plan.requests_per_minute = Some(1);
-        let caller = Caller { key: Arc::new(world::key()), plan: Arc::new(plan), ip: None, user_agent: None };
+        let caller = Caller::new(world::key(), plan);
         assert_eq!(layer.decide(&caller, 1).await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 

@@ -195,7 +195,7 @@ mod tests {
 
         let operation = EmbedRequest::parse(r#"{"model":"e","input":"hello"}"#.into()).unwrap();
         let call = Call::new(world::caller(), operation, &ManualClock::default());
-        let embedding = Attempt { call, offer: world::offer("first", "1"), max_output_tokens: None };
+        let embedding = Attempt::new(call, world::offer("first", "1"));
         let providers = Providers::from_iter([Arc::new(ChatOnly) as Arc<dyn Provider>]);
         assert_eq!(providers.names(), ["first"]);
         assert_eq!(Upstream::new(providers).oneshot(embedding).await.unwrap_err().code(), "no_upstream");

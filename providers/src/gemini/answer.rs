@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use aihub_core::chat::{
-    AnswerMessage, CallDelta, ChatEvent, ChatReply, Choice, Completion, Delta, Finish, FunctionCall, FunctionDelta,
-    ToolCall, UsageWire,
+    AssistantMessage, CallDelta, ChatEvent, ChatReply, Choice, Completion, Delta, Finish, FunctionCall, FunctionDelta,
+    ToolCall,
 };
 use aihub_core::{AccountId, CallId, Clock, Error, ErrorKind, Result, Usage};
 use serde_json::{Value, json};
@@ -155,7 +155,7 @@ pub(super) fn logprobs(result: &LogprobsResult) -> Option<Value> {
 /// An answer that is put together; hops of it may follow each other.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    pub(super) choices: Vec<(Progress, AnswerMessage, Vec<Value>)>,
+    pub(super) choices: Vec<(Progress, AssistantMessage, Vec<Value>)>,
     pub(super) blocked: bool,
     pub(super) model: Option<Arc<str>>,
     pub(super) generation: Option<Arc<str>>,
@@ -180,7 +180,7 @@ impl Gathered {
             let index = candidate.index.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
             let known = self.choices.iter().position(|(progress, ..)| progress.index == index);
             let at = known.unwrap_or_else(|| {
-                self.choices.push((Progress::new(index), AnswerMessage::default(), Vec::new()));
+                self.choices.push((Progress::new(index), AssistantMessage::default(), Vec::new()));
                 self.choices.len() - 1
             });
             let (progress, message, logs) = &mut self.choices[at];
@@ -222,31 +222,24 @@ impl Gathered {
     /// The reply.
     pub(super) fn reply(mut self, scribe: &Scribe, usage: Option<Usage>, discarded: Usage) -> ChatReply {
         if self.choices.is_empty() {
-            self.choices.push((Progress::new(0), AnswerMessage::default(), Vec::new()));
+            self.choices.push((Progress::new(0), AssistantMessage::default(), Vec::new()));
         }
         self.choices.sort_by_key(|(progress, ..)| progress.index);
         let blocked = self.blocked;
         let choices: Vec<Choice> = self.choices.into_iter().map(|gathered| choice(gathered, blocked)).collect();
         let reason = choices.last().and_then(|choice| choice.finish_reason.as_deref()).map(Into::into);
-        let completion = Completion {
-            id: scribe.id.to_string(),
-            object: "chat.completion".to_owned(),
-            created: scribe.created,
-            model: scribe.model.to_string(),
-            choices,
-            usage: usage.as_ref().map(UsageWire::from),
-        };
+        let completion = Completion::new(&*scribe.id, &*scribe.model, scribe.created, choices);
         let mut finish = Finish::new(usage, reason);
         finish.discarded = discarded;
         finish.model.clone_from(&self.model);
-        let mut reply = ChatReply::whole(&completion, finish);
+        let mut reply = ChatReply::whole(completion, finish);
         reply.served_mut().model = self.model;
         reply.served_mut().generation = self.generation;
         reply
     }
 }
 
-fn choice((progress, mut message, logs): (Progress, AnswerMessage, Vec<Value>), blocked: bool) -> Choice {
+fn choice((progress, mut message, logs): (Progress, AssistantMessage, Vec<Value>), blocked: bool) -> Choice {
     let reason = progress.finish_reason(blocked);
     "assistant".clone_into(&mut message.role);
     // `null` where there is nothing to say beside calls or a block; "" where the model said nothing.
@@ -261,7 +254,7 @@ fn choice((progress, mut message, logs): (Progress, AnswerMessage, Vec<Value>), 
     Choice { index: progress.index, message, finish_reason: Some(reason.to_owned()), logprobs }
 }
 
-fn put(message: &mut AnswerMessage, delta: Delta) {
+fn put(message: &mut AssistantMessage, delta: Delta) {
     let append = |whole: &mut Option<String>, piece: Option<String>| match (whole.as_mut(), piece) {
         (Some(whole), Some(piece)) => whole.push_str(&piece),
         (None, piece) => *whole = piece,

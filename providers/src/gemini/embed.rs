@@ -83,9 +83,8 @@ async fn count(inner: &Inner, model: &str, texts: &[&str]) -> Result<Usage> {
     let contents: Vec<_> = texts.iter().map(|text| json!({"parts": [{"text": text}]})).collect();
     let answer = inner.post(model, "countTokens", json!({"contents": contents}).to_string()).await?;
     let count: CountResponse = serde_json::from_slice(&answer.bytes(MOST_BYTES).await?).map_err(|_| unreadable())?;
-    let mut usage = Usage::default();
-    usage.input = count.total_tokens.filter(|tokens| *tokens > 0).ok_or_else(unreadable)?;
-    Ok(usage)
+    let tokens = count.total_tokens.filter(|tokens| *tokens > 0).ok_or_else(unreadable)?;
+    Ok(Usage::new(tokens, 0))
 }
 
 /// `OpenAI`'s answer, written by hand: thousands of numbers need no tree of values.
@@ -129,8 +128,7 @@ mod tests {
     #[test]
     fn vectors_are_written_as_asked_with_length_one() {
         let vectors = [Embedding { values: vec![3.0, 4.0] }, Embedding { values: vec![0.0, 0.0] }];
-        let mut usage = Usage::default();
-        usage.input = 7;
+        let usage = Usage::new(7, 0);
         let read =
             |encoding| serde_json::from_slice::<serde_json::Value>(&answer(&vectors, encoding, "m\"", &usage)).unwrap();
         let floats = read(EmbedEncoding::Float);

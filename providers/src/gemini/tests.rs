@@ -5,12 +5,9 @@ mod server;
 
 use std::collections::BTreeMap;
 
-use aihub_core::chat::{AnswerMessage, ChatEvent, Completion, Finish};
+use aihub_core::chat::{AssistantMessage, ChatEvent, Completion, Finish};
 use aihub_core::embedding::EmbedEncoding;
-use aihub_core::key::Permission;
-use aihub_core::plan::ModelAccess;
-use aihub_core::price::{PriceList, Rates};
-use aihub_core::{AccountId, ApiKey, Call, Caller, Currency, KeyId, ManualClock, Offer, Operation, Plan, Usage};
+use aihub_core::{AccountId, ApiKey, Call, Caller, ManualClock, Offer, Operation, Plan, PriceList, Usage};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -45,23 +42,10 @@ impl Stage {
     fn attempt<O: Operation>(&self, operation: O, model: &str, limit: Option<u64>) -> Attempt<O> {
         let clock = ManualClock::default();
         let plan = Plan::unlimited("tests");
-        let key = ApiKey {
-            id: KeyId::new(clock.now()),
-            account: self.account,
-            name: String::new(),
-            display_prefix: String::new(),
-            plan: plan.name.clone(),
-            permission: Permission::ReadWrite,
-            models: ModelAccess::All,
-            allowed_ips: Vec::new(),
-            created_at: clock.now(),
-            expires_at: None,
-            revoked_at: None,
-        };
-        let caller = Arc::new(Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None });
-        let prices = Arc::new(PriceList::new(Currency::USD, Rates::flat(Price::FREE, Price::FREE), Vec::new()));
-        let offer = Offer { provider: "gemini".into(), model: model.into(), prices };
-        Attempt { call: Call::new(caller, operation, &clock), offer, max_output_tokens: limit }
+        let key = ApiKey::new(self.account, "tests", &plan.name, clock.now());
+        let caller = Arc::new(Caller::new(key, plan));
+        let offer = Offer::new("gemini", model, PriceList::flat("0", "0").unwrap());
+        Attempt { max_output_tokens: limit, ..Attempt::new(Call::new(caller, operation, &clock), offer) }
     }
 
     async fn ask(&self, body: Value, limit: Option<u64>) -> Result<ChatReply> {
@@ -111,7 +95,7 @@ async fn collected(reply: ChatReply) -> (String, Finish) {
     (text.collect(), finish)
 }
 
-fn message(body: &[u8]) -> AnswerMessage {
+fn message(body: &[u8]) -> AssistantMessage {
     serde_json::from_slice::<Completion>(body).unwrap().choices.remove(0).message
 }
 

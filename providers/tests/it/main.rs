@@ -6,17 +6,14 @@ mod play;
 use std::sync::Arc;
 
 use aihub_core::conformance::{self, provider::ProviderFixture};
-use aihub_core::price::{Price, PriceList, Rates};
-use aihub_core::{Clock, Currency, ManualClock, Offer, Provider};
+use aihub_core::{Clock, ManualClock, Offer, PriceList, Provider};
 use aihub_providers::UpstreamSettings;
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
 
 fn offer(provider: &str, model: &str) -> Offer {
-    let rates = Rates::flat(Price::FREE, Price::FREE);
-    let prices = Arc::new(PriceList::new(Currency::USD, rates, Vec::new()));
-    Offer { provider: provider.into(), model: model.into(), prices }
+    Offer::new(provider, model, PriceList::flat("0", "0").expect("prices"))
 }
 
 fn clock() -> Arc<dyn Clock> {

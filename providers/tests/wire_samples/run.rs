@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::key::Permission;
-use aihub_core::plan::ModelAccess;
 use aihub_core::price::{Price, PriceList, Rates};
 use aihub_core::{
-    AccountId, ApiKey, Attempt, Call, Caller, ChatRequest, Clock, Currency, EmbedRequest, KeyId, ManualClock, Money,
-    Offer, Operation, Plan, Provider,
+    AccountId, ApiKey, Attempt, Call, Caller, ChatRequest, Clock, Currency, EmbedRequest, ManualClock, Money, Offer,
+    Operation, Plan, Provider,
 };
 use aihub_providers::UpstreamSettings;
 use aihub_providers::gemini::{Gemini, GeminiSettings};
@@ -251,27 +249,11 @@ impl Run<'_> {
 fn attempt<O: Operation>(operation: O, model: &str) -> Attempt<O> {
     let clock = ManualClock::default();
     let plan = Plan::unlimited("samples");
-    let key = ApiKey {
-        id: KeyId::new(clock.now()),
-        account: AccountId::new(clock.now()),
-        name: "samples".to_owned(),
-        display_prefix: String::new(),
-        plan: plan.name.clone(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: clock.now(),
-        expires_at: None,
-        revoked_at: None,
-    };
-    let caller = Arc::new(Caller { key: Arc::new(key), plan: Arc::new(plan), ip: None, user_agent: None });
+    let key = ApiKey::new(AccountId::new(clock.now()), "samples", &plan.name, clock.now());
+    let caller = Arc::new(Caller::new(key, plan));
     let price = |text| Price::per_million(text).expect("a price");
     let mut rates = Rates::flat(price("1"), price("2"));
     rates.search = price("14000");
-    let offer = Offer {
-        provider: "samples".into(),
-        model: model.into(),
-        prices: Arc::new(PriceList::new(Currency::USD, rates, Vec::new())),
-    };
-    Attempt { call: Call::new(caller, operation, &clock), offer, max_output_tokens: None }
+    let offer = Offer::new("samples", model, PriceList::new(Currency::USD, rates, Vec::new()));
+    Attempt::new(Call::new(caller, operation, &clock), offer)
 }

@@ -7,11 +7,10 @@ use async_trait::async_trait;
 
 use super::ProviderFixture;
 use crate::call::{Attempt, Operation as _};
-use crate::chat::{AnswerMessage, ChatEvent, ChatReply, ChatRequest, Choice, Completion, Finish};
+use crate::chat::{ChatEvent, ChatReply, ChatRequest, Choice, Completion, Finish};
 use crate::error::Result;
 use crate::model::Offer;
-use crate::money::Currency;
-use crate::price::{Price, PriceList, Rates};
+use crate::price::PriceList;
 use crate::provider::{Capabilities, Provider};
 use crate::usage::Usage;
 
@@ -24,9 +23,7 @@ struct Echo {
 
 fn echo() -> ProviderFixture {
     let echo = Arc::new(Echo::default());
-    let price = Price::per_million("1").unwrap();
-    let prices = Arc::new(PriceList::new(Currency::USD, Rates::flat(price, price), Vec::new()));
-    let offer = Offer { provider: "echo".into(), model: "echo-1".into(), prices };
+    let offer = Offer::new("echo", "echo-1", PriceList::flat("1", "1").unwrap());
     let asked = Arc::clone(&echo);
     ProviderFixture::new(echo, offer).with_asked(move || Some(asked.asked.load(Ordering::SeqCst)))
 }
@@ -50,16 +47,6 @@ impl Provider for Echo {
                 [Ok(ChatEvent::Frames(format!("{piece}\n\n").into())), Ok(ChatEvent::Finish(Box::new(finish)))];
             return Ok(ChatReply::from_events(3, futures_util::stream::iter(events)));
         }
-        let message =
-            AnswerMessage { role: "assistant".to_owned(), content: Some("hi".to_owned()), ..AnswerMessage::default() };
-        let completion = Completion {
-            id: "1".to_owned(),
-            object: "chat.completion".to_owned(),
-            created: 0,
-            model: "echo-1".to_owned(),
-            choices: vec![Choice { message, finish_reason: Some("stop".to_owned()), ..Choice::default() }],
-            usage: None,
-        };
-        Ok(ChatReply::whole(&completion, finish))
+        Ok(ChatReply::whole(Completion::new("1", "echo-1", 0, vec![Choice::text("hi", "stop")]), finish))
     }
 }

@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aihub_core::chat::{ChatEvent, Finish};
-use aihub_core::key::{KeyChange, Permission};
-use aihub_core::model::{FixedCatalogue, ModelKind};
+use aihub_core::key::KeyChange;
+use aihub_core::model::FixedCatalogue;
 use aihub_core::page::{Page, PageRequest};
-use aihub_core::plan::ModelAccess;
-use aihub_core::price::Rates;
 use aihub_core::quota::{Amounts, Ask};
 use aihub_core::rate::RateDecision;
 use aihub_core::*;
@@ -19,9 +17,7 @@ use futures_util::StreamExt as _;
 
 /// The usage of every answer that ends well.
 pub fn usage() -> Usage {
-    let mut usage = Usage::default();
-    (usage.input, usage.output) = (5, 7);
-    usage
+    Usage::new(5, 7)
 }
 
 pub fn clock() -> Arc<ManualClock> {
@@ -29,60 +25,31 @@ pub fn clock() -> Arc<ManualClock> {
 }
 
 pub fn offer(provider: &str, dollars_per_million: &str) -> Offer {
-    let price = Price::per_million(dollars_per_million).unwrap();
-    let prices = PriceList::new(Currency::USD, Rates::flat(price, price), Vec::new());
-    Offer { provider: provider.into(), model: "m-1".into(), prices: Arc::new(prices) }
+    Offer::new(provider, "m-1", PriceList::flat(dollars_per_million, dollars_per_million).unwrap())
 }
 
 pub fn model(id: &str, offers: Vec<Offer>) -> Model {
-    Model {
-        id: id.into(),
-        name: id.to_owned(),
-        kind: ModelKind::Chat,
-        basic: true,
-        context_tokens: 8_192,
-        max_output_tokens: None,
-        input_modalities: vec!["text".into()],
-        output_modalities: vec!["text".into()],
-        reasoning: false,
-        offers,
-        fallbacks: Vec::new(),
-    }
+    Model { basic: true, ..Model::chat(id, offers) }
 }
 
 /// A catalogue with the model `m`, offered by `first` and `second`, first cheaper, and with `e` for
 /// embeddings.
 pub fn catalogue() -> Arc<FixedCatalogue> {
-    let mut embedding = model("e", vec![offer("first", "1")]);
-    embedding.kind = ModelKind::Embedding;
+    let embedding = Model { basic: true, ..Model::embedding("e", [offer("first", "1")]) };
     Arc::new(FixedCatalogue::new([model("m", vec![offer("first", "1"), offer("second", "2")]), embedding], &[]))
 }
 
 pub fn plan() -> Plan {
-    let mut plan = Plan::unlimited("free");
-    plan.default_output_tokens = 100;
-    plan
+    Plan { default_output_tokens: 100, ..Plan::unlimited("free") }
 }
 
 pub fn key() -> ApiKey {
     let at = Timestamp::UNIX_EPOCH;
-    ApiKey {
-        id: KeyId::new(at),
-        account: AccountId::new(at),
-        name: "key".into(),
-        display_prefix: String::new(),
-        plan: "free".into(),
-        permission: Permission::ReadWrite,
-        models: ModelAccess::All,
-        allowed_ips: Vec::new(),
-        created_at: at,
-        expires_at: None,
-        revoked_at: None,
-    }
+    ApiKey::new(AccountId::new(at), "key", "free", at)
 }
 
 pub fn caller() -> Arc<Caller> {
-    Arc::new(Caller { key: Arc::new(key()), plan: Arc::new(plan()), ip: None, user_agent: None })
+    Arc::new(Caller::new(key(), plan()))
 }
 
 pub const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
@@ -100,7 +67,7 @@ pub fn call() -> Call<ChatRequest> {
 
 /// The attempt of [`call`] at `first`.
 pub fn attempt() -> Attempt<ChatRequest> {
-    Attempt { call: call(), offer: offer("first", "1"), max_output_tokens: None }
+    Attempt::new(call(), offer("first", "1"))
 }
 
 /// A whole answer with the usual usage.
@@ -189,9 +156,7 @@ impl Provider for Scripted {
     async fn embed(&self, _: Attempt<EmbedRequest>) -> Result<EmbedReply> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         pause(self.pauses).await;
-        let mut usage = Usage::default();
-        usage.input = 2;
-        Ok(EmbedReply { body: Bytes::new(), usage, vendor_cost: None, served: Served::default() })
+        Ok(EmbedReply { body: Bytes::new(), usage: Usage::new(2, 0), vendor_cost: None, served: Served::default() })
     }
 
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
