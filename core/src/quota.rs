@@ -24,9 +24,14 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// These amounts: calls, tokens in and out together, and money, where a price is known.
+    pub const fn new(calls: u64, tokens: u64, money: Option<Money>) -> Self {
+        Self { calls, tokens, money }
+    }
+
     /// One call of this many tokens and this cost.
     pub const fn call(tokens: u64, money: Option<Money>) -> Self {
-        Self { calls: 1, tokens, money }
+        Self::new(1, tokens, money)
     }
 }
 

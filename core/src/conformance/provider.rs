@@ -39,7 +39,11 @@ macro_rules! __provider {
     };
 }
 
-type Asked = Box<dyn Fn() -> Option<u64> + Send + Sync>;
+/// How to see what the upstream was asked for.
+enum Asked {
+    Told(Box<dyn Fn() -> Option<u64> + Send + Sync>),
+    ShownByUsage,
+}
 
 /// A provider that talks to a working upstream, and what may be asked of it.
 ///
@@ -49,26 +53,31 @@ pub struct ProviderFixture {
     provider: Fixture<dyn Provider>,
     chat: Offer,
     embedding: Option<Offer>,
-    asked: Option<Asked>,
+    asked: Asked,
 }
 
 impl ProviderFixture {
-    /// `provider`, whose upstream answers chats for `chat`.
-    pub fn new(provider: Arc<dyn Provider>, chat: Offer) -> Self {
-        Self { provider: provider.into(), chat, embedding: None, asked: None }
+    /// `provider`, whose upstream answers chats for `chat`; `asked` says how many output tokens the
+    /// upstream was last asked for. That is where a test of a vendor's client looks: a recording answers
+    /// the same whatever it is asked.
+    pub fn new(
+        provider: Arc<dyn Provider>,
+        chat: Offer,
+        asked: impl Fn() -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        Self { provider: provider.into(), chat, embedding: None, asked: Asked::Told(Box::new(asked)) }
+    }
+
+    /// `provider`, which is the model itself or has one that keeps to what it is asked for: the usage
+    /// that it reports shows whether it does. Left to itself, it answers with more than one token.
+    pub fn by_usage(provider: Arc<dyn Provider>, chat: Offer) -> Self {
+        Self { provider: provider.into(), chat, embedding: None, asked: Asked::ShownByUsage }
     }
 
     /// The upstream embeds for this offer; without it, embedding is asked of the one for chats.
     #[must_use]
     pub fn with_embedding(mut self, offer: Offer) -> Self {
         self.embedding = Some(offer);
-        self
-    }
-
-    /// How many output tokens the upstream was last asked for: without this, a suite cannot see it.
-    #[must_use]
-    pub fn with_asked(mut self, asked: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
-        self.asked = Some(Box::new(asked));
         self
     }
 
@@ -96,7 +105,12 @@ impl ProviderFixture {
     }
 
     async fn chat(&self, stream: bool) -> ChatReply {
-        self.provider.subject.chat(self.attempt(stream)).await.expect("a reply")
+        self.bounded(stream, None).await
+    }
+
+    async fn bounded(&self, stream: bool, most: Option<u64>) -> ChatReply {
+        let attempt = Attempt { max_output_tokens: most, ..self.attempt(stream) };
+        self.provider.subject.chat(attempt).await.expect("a reply")
     }
 }
 
@@ -259,16 +273,30 @@ pub async fn answers_many_at_once(fixture: impl Into<ProviderFixture>) {
     .await;
 }
 
-/// The vendor is asked for no more output than a hold allows, whether or not the caller named a limit.
+/// The vendor is asked for no more output than a hold allows, also where the caller named no limit.
 pub async fn asks_for_no_more_output_than_the_attempt_allows(fixture: impl Into<ProviderFixture>) {
     let it = fixture.into();
-    let Some(asked) = &it.asked else { return };
     for stream in [false, true] {
-        let mut attempt = it.attempt(stream);
-        attempt.max_output_tokens = Some(17);
-        drop(events(it.provider.subject.chat(attempt).await.expect("a reply")).await);
-        assert!(asked().is_some_and(|asked| asked <= 17), "asked for {:?} output tokens", asked());
+        match &it.asked {
+            Asked::Told(asked) => {
+                drop(events(it.bounded(stream, Some(17)).await).await);
+                assert!(asked().is_some_and(|asked| asked <= 17), "asked for {:?} output tokens", asked());
+            }
+            Asked::ShownByUsage => {
+                let free = output(it.chat(stream).await).await;
+                assert!(free > 1, "an answer of {free} tokens cannot show that it keeps within a bound");
+                let bound = output(it.bounded(stream, Some(1)).await).await;
+                assert!(bound <= 1, "{bound} output tokens where 1 was allowed");
+            }
+        }
     }
+}
+
+/// The output tokens that a reply reports, which is not estimated.
+async fn output(reply: ChatReply) -> u64 {
+    let (_, finish) = reply.collect().await.expect("an answer");
+    let usage = finish.usage.filter(|usage| !usage.estimated).expect("a provider that is judged by usage counts it");
+    usage.completion_tokens()
 }
 
 #[cfg(test)]

@@ -23,6 +23,13 @@ pub use refusing::*;
 /// Makes a test of every check in [`quota_policy`](mod@crate::conformance::quota_policy) out of a
 /// closure that takes [`Limits`](crate::conformance::quota_policy::Limits) and gives back the future
 /// of a [`QuotaFixture`](crate::conformance::quota_policy::QuotaFixture) under them.
+///
+/// A policy that does not sell limits of calls, tokens and money by the month names the checks that
+/// apply to it; a name that is no check does not compile:
+///
+/// ```text
+/// conformance::quota_policy!(under, [never_passes_the_limit_of_tokens, accounts_are_apart]);
+/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __quota_policy {
@@ -47,6 +54,9 @@ macro_rules! __quota_policy {
             money_is_limited_to_the_last_nano
             what_cannot_be_priced_is_refused
         ]);
+    };
+    ($maker:expr, [$($check:ident),+ $(,)?] $(,)?) => {
+        $crate::__conformance!(quota_policy, $maker, [$($check)+]);
     };
 }
 

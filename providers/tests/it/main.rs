@@ -26,9 +26,8 @@ async fn fixture(build: impl FnOnce(&str) -> Arc<dyn Provider>, chat: &str, embe
     let provider = build(&vendor.address);
     let name = provider.name().to_owned();
     let asked = Arc::clone(&vendor.asked);
-    ProviderFixture::new(provider, offer(&name, chat))
+    ProviderFixture::new(provider, offer(&name, chat), move || *asked.lock().expect("a lock"))
         .with_embedding(offer(&name, embedding))
-        .with_asked(move || *asked.lock().expect("a lock"))
         .keeping(vendor)
 }
 

@@ -32,17 +32,26 @@ mod sink {
     use std::sync::Arc;
 
     use aihub_core::conformance::billing_sink::SinkFixture;
+    use aihub_core::quota::Amounts;
     use aihub_core::{BillingSink, conformance};
     use aihub_storage::MemorySink;
 
-    conformance::billing_sink!(async {
+    fn made() -> SinkFixture {
         let sink = Arc::new(MemorySink::new());
-        let reader = Arc::clone(&sink);
-        SinkFixture::from(sink as Arc<dyn BillingSink>).with_reader(move || {
-            let calls = reader.records().iter().map(|record| record.call).collect();
-            Box::pin(async move { calls })
-        })
-    });
+        let (reader, summed) = (Arc::clone(&sink), Arc::clone(&sink));
+        SinkFixture::from(sink as Arc<dyn BillingSink>)
+            .with_reader(move || {
+                let calls = reader.records().iter().map(|record| record.call).collect();
+                Box::pin(async move { calls })
+            })
+            .with_totals(move || {
+                let records = summed.records();
+                let tokens = records.iter().map(|record| record.usage.total_tokens()).sum();
+                Box::pin(async move { Amounts::new(records.len() as u64, tokens, None) })
+            })
+    }
+
+    conformance::billing_sink!(async { made() }, exactly_once);
 }
 
 async fn under(limits: Limits) -> QuotaFixture {

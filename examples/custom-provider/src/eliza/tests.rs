@@ -9,15 +9,15 @@ use crate::{caller, offer, request};
 mod contract {
     use super::*;
 
-    aihub_core::conformance::provider!(async { ProviderFixture::new(Arc::new(Eliza), offer()) });
+    aihub_core::conformance::provider!(async { ProviderFixture::by_usage(Arc::new(Eliza), offer()) });
 }
 
-/// What the suite cannot see without an upstream that says what it was asked for.
+/// The suite proves that the bound holds; this, that what fits is still said.
 #[tokio::test]
 async fn an_answer_stays_within_its_hold() {
     let clock = aihub_core::ManualClock::default();
     let call = aihub_core::Call::new(caller(), request("I need a holiday by the sea.", ""), &clock);
-    let attempt = Attempt { call, offer: offer(), max_output_tokens: Some(3) };
+    let attempt = Attempt { max_output_tokens: Some(3), ..Attempt::new(call, offer()) };
     let (events, finish) = Eliza.chat(attempt).await.unwrap().collect().await.unwrap();
     let ChatEvent::Whole(body) = &events[0] else { panic!("not a whole answer") };
     assert!(String::from_utf8_lossy(body).contains(r#""content":"Why do you ""#));

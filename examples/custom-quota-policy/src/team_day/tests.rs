@@ -1,5 +1,5 @@
-use aihub_core::conformance::quota_policy::{self, Limits, QuotaFixture};
-use aihub_core::conformance::{caller, run};
+use aihub_core::conformance::caller;
+use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
 use aihub_core::{AccountId, Plan};
 
 use super::*;
@@ -13,31 +13,22 @@ async fn under(limits: Limits) -> QuotaFixture {
     QuotaFixture::new(Arc::new(policy), limits).with_callers(first, second, stranger).without_money()
 }
 
-/// The checks of the suite that are about tokens. The others limit calls, or ask that a refusal ends
-/// with the month, which is not what this policy sells; a policy that does all of it needs one line:
-/// `conformance::quota_policy!(under)`.
-macro_rules! checks {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                run(quota_policy::$name(under));
-            }
-        )*
-    };
-}
-
-checks! {
-    never_passes_the_limit_of_tokens
-    whoever_can_pay_is_not_refused
-    one_call_asked_many_times_at_once_holds_once
-    settling_frees_what_was_not_used
-    settling_twice_counts_once
-    use_beyond_the_hold_counts_up_to_it
-    a_hold_belongs_to_the_month_of_its_admission
-    accounts_are_apart
-    keys_of_an_account_share_its_limits
-}
+// The checks that are about tokens. The others limit calls, or ask that a refusal ends with the month,
+// which is not what this policy sells; one that does all of it leaves the names out.
+aihub_core::conformance::quota_policy!(
+    under,
+    [
+        never_passes_the_limit_of_tokens,
+        whoever_can_pay_is_not_refused,
+        one_call_asked_many_times_at_once_holds_once,
+        settling_frees_what_was_not_used,
+        settling_twice_counts_once,
+        use_beyond_the_hold_counts_up_to_it,
+        a_hold_belongs_to_the_month_of_its_admission,
+        accounts_are_apart,
+        keys_of_an_account_share_its_limits,
+    ]
+);
 
 fn ask(account: AccountId, at: &str, tokens: u64) -> Ask {
     let at = at.parse().unwrap();
