@@ -158,6 +158,19 @@ impl Refusal {
 /// never holds a secret, another tenant's data or a vendor's raw words. The [`source`] is for the
 /// log only.
 ///
+/// What the caller may do about it, and what may help instead, are two questions: the kind answers
+/// the first, [`with_failover`](Self::with_failover) and [`with_transient`](Self::with_transient) the
+/// second. So a request can be wrong *here* and right elsewhere:
+///
+/// | a provider says | the caller reads | asked next | counts against the upstream |
+/// |---|---|---|---|
+/// | [`Error::invalid`] | correct the request | nobody | no: it is well |
+/// | [`Error::unsupported_parameter`] | correct the request, if nobody else serves it | the next offer | no: it is well |
+/// | [`Error::new`] with failover | what the kind says | the next offer | yes |
+/// | [`Error::new`] with transient | what the kind says | the same offer, then the next | yes |
+///
+/// The last column is [`Error::is_upstream_fault`].
+///
 /// [`source`]: std::error::Error::source
 pub struct Error(Box<Facts>);
 
@@ -202,6 +215,19 @@ impl Error {
         Self::new(ErrorKind::Invalid, message).with_param(param)
     }
 
+    /// What a provider answers to a sound request that asks at `param` for something this upstream
+    /// does not have: the caller learns what to leave out, and only where no other offer serves it.
+    ///
+    /// ```
+    /// let error = aihub_core::Error::unsupported_parameter("n", "This model gives one answer: leave `n` out");
+    /// assert_eq!((error.kind().status(), error.code()), (400, "unsupported_parameter"));
+    /// assert!(error.may_fail_over() && !error.is_upstream_fault());
+    /// ```
+    #[must_use]
+    pub fn unsupported_parameter(param: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(param, message).with_code("unsupported_parameter").with_failover()
+    }
+
     /// What a provider answers for an operation that its capabilities do not list.
     #[must_use]
     pub fn unsupported(what: impl fmt::Display) -> Self {
@@ -231,14 +257,16 @@ impl Error {
         self
     }
 
-    /// The fault lies with one upstream: another one may serve the same request.
+    /// Another upstream may serve the same request: this one is at fault, or it is well and has not
+    /// what was asked for. Which of the two it is, the kind says ([`Error::is_upstream_fault`]).
     #[must_use]
     pub fn with_failover(mut self) -> Self {
         self.0.failover = true;
         self
     }
 
-    /// The same upstream may serve the same request on a second try.
+    /// The same upstream may serve the same request on a second try, and so may another one: implies
+    /// [`Error::with_failover`].
     #[must_use]
     pub fn with_transient(mut self) -> Self {
         self.0.transient = true;
@@ -309,6 +337,28 @@ impl Error {
     /// Whether the same upstream may serve the same request on a second try.
     pub fn is_transient(&self) -> bool {
         self.0.transient
+    }
+
+    /// Whether this counts against the upstream that answered it, as a circuit breaker does.
+    ///
+    /// A request that this upstream cannot take says nothing of its health, even if another one may take
+    /// it: otherwise one caller's requests would close an upstream to all. No answer in time, or one that
+    /// cannot be used, is always its fault; anything else is, where another upstream may help.
+    pub fn is_upstream_fault(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::UnsupportedMedia | ErrorKind::Cancelled => false,
+            ErrorKind::BadUpstream | ErrorKind::UpstreamTimeout => true,
+            ErrorKind::Unauthenticated
+            | ErrorKind::PaymentRequired
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::WrongMethod
+            | ErrorKind::SlowCaller
+            | ErrorKind::Conflict
+            | ErrorKind::RateLimited
+            | ErrorKind::Internal
+            | ErrorKind::Unavailable => self.0.failover,
+        }
     }
 
     /// Whether the operator has to act.
@@ -385,6 +435,24 @@ mod tests {
         for kind in ErrorKind::iter() {
             assert!((400..=599).contains(&kind.status()), "{kind}");
             assert!(seen.insert(kind.status()), "{kind} shares its status with another kind");
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_does_not_have_is_no_fault_of_it() {
+        for (error, fault) in [
+            (Error::invalid("n", "no"), false),
+            (Error::unsupported_parameter("n", "not here"), false),
+            (Error::unsupported("Embedding"), false),
+            (Error::new(ErrorKind::TooLarge, "more than this model takes").with_failover(), false),
+            (Error::new(ErrorKind::Cancelled, "left").with_failover(), false),
+            (Error::new(ErrorKind::PaymentRequired, "the caller's own"), false),
+            (Error::new(ErrorKind::PaymentRequired, "ours with the vendor").with_failover(), true),
+            (Error::new(ErrorKind::RateLimited, "ours with the vendor").with_failover(), true),
+            (Error::new(ErrorKind::Unavailable, "overloaded").with_transient(), true),
+            (Error::new(ErrorKind::UpstreamTimeout, "slow"), true),
+        ] {
+            assert_eq!(error.is_upstream_fault(), fault, "{error:?}");
         }
     }
 

@@ -36,9 +36,8 @@ impl Provider for Eliza {
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
         let request = &attempt.call.operation;
         if request.choices() > 1 {
-            // The caller is not wrong, this provider is small: `with_failover` has the layers above ask
-            // the next offer.
-            return Err(Error::invalid("n", "This model gives one answer: leave `n` out").with_failover());
+            // The caller is not wrong, this provider is small: the layers above ask the next offer.
+            return Err(Error::unsupported_parameter("n", "This model gives one answer: leave `n` out"));
         }
         // A provider that speaks OpenAI's dialect forwards `request.object()` instead of parsing it.
         let conversation = request.conversation()?;
@@ -73,7 +72,7 @@ impl Provider for Eliza {
 fn text(message: &Message) -> Result<String> {
     let plain = |part: &Part| match part {
         Part::Text { text } => Ok(text.clone()),
-        _ => Err(Error::invalid("messages", "This model reads text only: leave other parts out").with_failover()),
+        _ => Err(Error::unsupported_parameter("messages", "This model reads text only: leave other parts out")),
     };
     match &message.content {
         None => Ok(String::new()),

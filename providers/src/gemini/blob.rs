@@ -44,7 +44,10 @@ pub(super) fn part(part: chat::Part, detail: &mut Detail, path: impl Fn() -> Str
             let blob = data_url(image_url.url, path)?;
             match &*blob.mime_type {
                 "image/png" | "image/jpeg" | "image/webp" | "image/heic" | "image/heif" => Ok(Part::inline(blob)),
-                _ => Err(unsupported(path(), "This model reads images of type png, jpeg, webp, heic and heif")),
+                _ => Err(Error::unsupported_parameter(
+                    path(),
+                    "This model reads images of type png, jpeg, webp, heic and heif",
+                )),
             }
         }
         chat::Part::InputAudio { input_audio } => {
@@ -57,7 +60,10 @@ pub(super) fn part(part: chat::Part, detail: &mut Detail, path: impl Fn() -> Str
                 "aiff" => "audio/aiff",
                 _ => {
                     let path = format!("{}.input_audio.format", path());
-                    return Err(unsupported(path, "This model reads audio of type wav, mp3, aac, flac, ogg and aiff"));
+                    return Err(Error::unsupported_parameter(
+                        path,
+                        "This model reads audio of type wav, mp3, aac, flac, ogg and aiff",
+                    ));
                 }
             };
             Ok(Part::inline(Blob { mime_type: Cow::Borrowed(mime_type), data: input_audio.data }))
@@ -65,7 +71,7 @@ pub(super) fn part(part: chat::Part, detail: &mut Detail, path: impl Fn() -> Str
         chat::Part::File { file } => {
             let path = || format!("{}.file", path());
             let Some(data) = file.file_data else {
-                return Err(unsupported(
+                return Err(Error::unsupported_parameter(
                     path(),
                     "Uploaded files are not reachable for this model: send the file as a data URL in `file_data`",
                 ));
@@ -73,19 +79,15 @@ pub(super) fn part(part: chat::Part, detail: &mut Detail, path: impl Fn() -> Str
             let blob = data_url(data, path)?;
             let kinds = ["application/pdf", "application/json", "text/", "image/", "audio/", "video/"];
             if !kinds.iter().any(|kind| blob.mime_type.starts_with(kind)) {
-                return Err(unsupported(
+                return Err(Error::unsupported_parameter(
                     path(),
                     "This model reads files of type PDF, JSON, text, image, audio and video",
                 ));
             }
             Ok(Part::inline(blob))
         }
-        _ => Err(unsupported(path(), "This kind of content is not supported with this model")),
+        _ => Err(Error::unsupported_parameter(path(), "This kind of content is not supported with this model")),
     }
-}
-
-fn unsupported(path: String, message: &'static str) -> Error {
-    Error::invalid(path, message).with_code("unsupported_parameter").with_failover()
 }
 
 /// The type and bytes of a data URL (RFC 2397); only base 64 is taken. The text is kept, not

@@ -102,12 +102,10 @@ impl<'a> Turns<'a> {
                 Role::Assistant => self.assistant(at, message)?,
                 Role::Tool => self.result(at, message)?,
                 Role::Function => {
-                    return Err(Error::invalid(
+                    return Err(Error::unsupported_parameter(
                         format!("messages[{at}].role"),
                         "Messages of role `function` are not supported with this model: use `tools` and role `tool`",
-                    )
-                    .with_code("unsupported_parameter")
-                    .with_failover());
+                    ));
                 }
             }
         }

@@ -27,9 +27,8 @@ pub(super) async fn embed(inner: &Inner, attempt: Attempt<EmbedRequest>) -> Resu
         EmbedInput::Text(text) => vec![text],
         EmbedInput::Texts(texts) => texts.iter().map(String::as_str).collect(),
         EmbedInput::Tokens(_) | EmbedInput::TokenLists(_) => {
-            return Err(Error::invalid("input", "This model takes texts, not tokens: send the text itself")
-                .with_code("unsupported_parameter")
-                .with_failover());
+            let message = "This model takes texts, not tokens: send the text itself";
+            return Err(Error::unsupported_parameter("input", message));
         }
     };
     let model = &attempt.offer.model;

@@ -93,7 +93,10 @@ impl Extras {
         }
         let object = request.object();
         if object.has("functions") || object.has("function_call") {
-            return Err(unsupported("functions", "`functions` is not supported with this model: use `tools`"));
+            return Err(Error::unsupported_parameter(
+                "functions",
+                "`functions` is not supported with this model: use `tools`",
+            ));
         }
         let nested = object.read::<Body>("extra_body")?.unwrap_or_default();
         Ok(Self {
@@ -130,7 +133,7 @@ pub(super) fn prepare(
 
     let search = conversation.web_search_options.is_some();
     if search && !permits.search {
-        return Err(unsupported("web_search_options", "Web search is not sold with this model"));
+        return Err(Error::unsupported_parameter("web_search_options", "Web search is not sold with this model"));
     }
     let functions = conversation.tools.unwrap_or_default();
     let with_functions = !functions.is_empty();
@@ -139,7 +142,7 @@ pub(super) fn prepare(
     match conversation.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(_) if (with_functions || search) && !traits.mixes() => {
-            return Err(unsupported(
+            return Err(Error::unsupported_parameter(
                 "response_format",
                 "This model cannot answer in JSON and use tools in one request: leave one out",
             ));
@@ -155,7 +158,7 @@ pub(super) fn prepare(
     config.media_resolution = spoken.detail.resolution(traits.mixes());
     let google = extras.google;
     if google.cached_content.is_some() && !permits.cached_content {
-        return Err(unsupported(
+        return Err(Error::unsupported_parameter(
             "google.cached_content",
             "Caches are not shared with callers here: leave `cached_content` out",
         ));
@@ -191,20 +194,16 @@ pub(super) fn prepare(
     Ok(Prepared { request, names, choices, one_call: conversation.parallel_tool_calls == Some(false) })
 }
 
-fn unsupported(param: &'static str, message: &'static str) -> Error {
-    Error::invalid(param, message).with_code("unsupported_parameter").with_failover()
-}
-
 fn sampling(conversation: &Conversation, extras: &Extras, traits: Traits) -> Result<GenerationConfig> {
     if conversation.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-        return Err(unsupported("logit_bias", "`logit_bias` is not supported with this model"));
+        return Err(Error::unsupported_parameter("logit_bias", "`logit_bias` is not supported with this model"));
     }
     if conversation.audio.is_some() {
-        return Err(unsupported("audio", "Audio answers are not supported with this model"));
+        return Err(Error::unsupported_parameter("audio", "Audio answers are not supported with this model"));
     }
     let choices = conversation.n.unwrap_or(1);
     if choices > 8 {
-        return Err(unsupported("n", "This model gives at most 8 answers to one request"));
+        return Err(Error::unsupported_parameter("n", "This model gives at most 8 answers to one request"));
     }
     let stop_sequences = match &conversation.stop {
         None => Vec::new(),
@@ -212,7 +211,7 @@ fn sampling(conversation: &Conversation, extras: &Extras, traits: Traits) -> Res
         Some(Stop::Many(stops)) => stops.clone(),
     };
     if stop_sequences.len() > 5 {
-        return Err(unsupported("stop", "This model takes at most 5 stop texts"));
+        return Err(Error::unsupported_parameter("stop", "This model takes at most 5 stop texts"));
     }
     let penalties = traits.takes_penalties();
     Ok(GenerationConfig {
@@ -280,7 +279,7 @@ fn modalities(wanted: &[String], traits: Traits) -> Result<Vec<&'static str>> {
     let words = wanted.iter().map(|wanted| match wanted.as_str() {
         "text" => Ok("TEXT"),
         "image" if traits.draws() => Ok("IMAGE"),
-        _ => Err(unsupported("modalities", "This model does not answer in one of these `modalities`")),
+        _ => Err(Error::unsupported_parameter("modalities", "This model does not answer in one of these `modalities`")),
     });
     words.collect()
 }

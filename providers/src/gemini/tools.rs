@@ -75,12 +75,10 @@ pub(super) fn tools(
     let mut declared: Vec<FunctionDeclaration> = Vec::with_capacity(tools.len());
     for (at, tool) in tools.into_iter().enumerate() {
         let Some(function) = tool.function.filter(|_| tool.kind == "function") else {
-            return Err(Error::invalid(
+            return Err(Error::unsupported_parameter(
                 format!("tools[{at}].type"),
                 format!("Tools of type `{}` are not supported with this model", tool.kind),
-            )
-            .with_code("unsupported_parameter")
-            .with_failover());
+            ));
         };
         let name = names.sent(&function.name);
         if declared.iter().any(|known| known.name == name) {
@@ -105,12 +103,10 @@ pub(super) fn tools(
         declared.push(FunctionDeclaration { name, description: function.description, parameters_json_schema });
     }
     if search && !declared.is_empty() && !traits.mixes() {
-        return Err(Error::invalid(
+        return Err(Error::unsupported_parameter(
             "web_search_options",
             "This model cannot search the web and call functions in one request: leave one out",
-        )
-        .with_code("unsupported_parameter")
-        .with_failover());
+        ));
     }
     let config = if declared.is_empty() { None } else { calling(choice, strict, &declared, names)? };
     let mixed = search && !declared.is_empty();

@@ -4,8 +4,8 @@
 //! have failed, and enough of a share of them; then attempts fail at once, with an error that says that
 //! another upstream may do and when to come back. After a rest, one attempt at a time probes.
 //!
-//! Only faults of the vendor count: errors from which one may fail over, timeouts, streams that break
-//! off. A request that the vendor refuses as the caller's fault proves that the vendor is well.
+//! Only faults of the vendor count ([`Error::is_upstream_fault`]) and streams that break off. A request
+//! that the vendor refuses, as the caller's fault or for want of a feature, proves that the vendor is well.
 //!
 //! ```
 //! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
@@ -158,7 +158,7 @@ where
                         .await)
                 }
                 Err(error) => {
-                    passage.ended(is_fault(&error));
+                    passage.ended(error.is_upstream_fault());
                     Err(error)
                 }
             }
@@ -191,16 +191,6 @@ impl Drop for Passage {
         if self.probe {
             self.circuit.abandoned();
         }
-    }
-}
-
-/// Whether the vendor is to blame. `Invalid` with a way out says that this vendor cannot do what
-/// another one may: it is well all the same.
-fn is_fault(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Cancelled => false,
-        ErrorKind::BadUpstream | ErrorKind::UpstreamTimeout => true,
-        _ => error.may_fail_over(),
     }
 }
 

@@ -99,16 +99,18 @@ async fn a_probe_whose_caller_left_frees_its_place() {
 }
 
 #[tokio::test]
-async fn faults_of_callers_do_not_count() {
-    for (error, opens) in [
-        ((|| Error::invalid("n", "no")) as fn() -> Error, false),
-        (|| Error::unsupported("This"), false),
-        (|| Error::new(ErrorKind::Cancelled, "left").with_failover(), false),
-        (|| Error::new(ErrorKind::PaymentRequired, "the caller's own"), false),
-        (|| Error::new(ErrorKind::PaymentRequired, "ours with the vendor").with_failover(), true),
-        (|| Error::new(ErrorKind::RateLimited, "ours with the vendor").with_failover(), true),
-        (|| Error::new(ErrorKind::UpstreamTimeout, "slow"), true),
-    ] {
-        assert_eq!(is_fault(&error()), opens, "{:?}", error());
+async fn what_a_vendor_cannot_take_does_not_count() {
+    fn too_large() -> BoxFuture<'static, Result<ChatReply, Error>> {
+        Box::pin(async { Err(Error::new(ErrorKind::TooLarge, "more than this model takes").with_failover()) })
+    }
+    fn not_here() -> BoxFuture<'static, Result<ChatReply, Error>> {
+        Box::pin(async { Err(Error::unsupported_parameter("n", "one answer alone")) })
+    }
+    for answer in [too_large as Answer, not_here] {
+        let setup = setup(answer);
+        for _ in 0..10 {
+            let error = setup.ask("first").await.unwrap_err();
+            assert_ne!(error.code(), "upstream_unavailable");
+        }
     }
 }
