@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
@@ -22,12 +23,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// Connections without a running request are closed at once; what still runs at the deadline is
 /// cut, and its calls are settled as callers gone.
-pub(crate) async fn serve<S>(listener: TcpListener, app: S, stop: CancellationToken, drain: Duration)
+///
+/// A reader who takes nothing for `stalled` loses the connection: what waits for it holds memory, a
+/// place and a vendor's stream.
+pub(crate) async fn serve<S>(listener: TcpListener, app: S, stop: CancellationToken, drain: Duration, stalled: Duration)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
     let connections = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -55,6 +59,8 @@ where
             request.extensions_mut().insert(Peer(peer));
             app.clone().oneshot(request)
         });
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream.as_mut().set_write_timeout_pinned(Some(stalled));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         let cut = cut.clone();

@@ -3,6 +3,7 @@
 //! Exit codes: 0 well, 64 wrong settings or usage, 1 anything else.
 
 mod cli;
+mod compress;
 mod health;
 mod keys;
 mod listen;

@@ -58,7 +58,9 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
         }
         asked.cancel();
     });
-    listen::serve(listener, app, stop, Duration::from_secs(settings.server.drain_timeout_s)).await;
+    let server = &settings.server;
+    let (drain, stalled) = (Duration::from_secs(server.drain_timeout_s), Duration::from_secs(server.write_timeout_s));
+    listen::serve(listener, app, stop, drain, stalled).await;
     drop(shared);
     if let Err(undelivered) = records.drain(Duration::from_secs(10)).await {
         // Each of them is a call that somebody pays for: the log is the last place to keep them.

@@ -15,11 +15,10 @@ use axum::error_handling::HandleErrorLayer;
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::retry::RetryLayer;
-use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
+use tower::util::{BoxCloneSyncService, MapRequestLayer};
 use tower::{Service, ServiceBuilder};
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
+use crate::compress::CompressLayer;
 use crate::parts::Parts;
 use crate::settings::Settings;
 
@@ -97,9 +96,8 @@ pub(crate) fn http(
         .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)))
         .service(doors);
     ServiceBuilder::new()
-        .layer(MapResponseLayer::new(|response: Response<_>| response.map(Body::new)))
-        // Streams of events are never compressed: a compressor holds them back.
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)))
+        // Outermost: it changes how a response is written, not what it says.
+        .layer(CompressLayer)
         // Above everything that can fail: the one place where errors become responses, and where every
         // response has its request id.
         .layer(RescueLayer::new(Arc::clone(&parts.clock)))

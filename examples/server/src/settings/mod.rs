@@ -36,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) max_body_bytes: usize,
     pub(crate) body_timeout_s: u64,
     pub(crate) drain_timeout_s: u64,
+    pub(crate) write_timeout_s: u64,
     pub(crate) max_calls_in_flight: usize,
     pub(crate) trusted_proxies: Vec<IpAddr>,
 }

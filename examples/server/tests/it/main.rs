@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chat;
+mod connection;
 mod hub;
 mod metering;
 mod settings;
