@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use crate::usage::{Outcome, Usage};
 
 /// Everything there is to say of one call (inventory row F1). There is exactly one per call,
-/// refused and failed ones included.
+/// refused and failed ones included. Written as JSON, what is unknown or empty is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UsageRecord {
@@ -36,34 +36,44 @@ pub struct UsageRecord {
     /// The model asked for.
     pub model: Arc<str>,
     /// The provider that served it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Arc<str>>,
     /// The model that served it, in the vendor's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub served_model: Option<Arc<str>>,
     /// The vendor's own id of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<Arc<str>>,
     /// What was used.
     pub usage: Usage,
     /// What vendors counted for attempts of which nothing reached the caller.
+    #[serde(skip_serializing_if = "Usage::is_zero")]
     pub discarded: Usage,
     /// What the usage costs by the price list of the offer that served it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
     /// What the vendor says it charges; absent is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor_cost: Option<Money>,
     /// How the call ended.
     pub outcome: Outcome,
     /// The HTTP status of the answer; of a stream that failed later it is the error's.
     pub status: u16,
     /// Why the model stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Arc<str>>,
     /// How many attempts were sent to vendors.
     pub attempts: u32,
     /// From admission to the end, in microseconds.
     pub duration_us: u64,
     /// From admission to the first event of the answer, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_event_us: Option<u64>,
     /// Where the caller was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// What the caller said it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Arc<str>>,
 }
 

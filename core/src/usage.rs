@@ -71,17 +71,20 @@ impl Usage {
 
     /// All tokens on the way in: `prompt_tokens` of the `OpenAI` API.
     pub const fn prompt_tokens(&self) -> u64 {
-        self.input + self.cache_read + self.cache_write + self.audio_input + self.image_input + self.tool_input
+        let cached = self.cache_read.saturating_add(self.cache_write);
+        let media = self.audio_input.saturating_add(self.image_input);
+        self.input.saturating_add(cached).saturating_add(media).saturating_add(self.tool_input)
     }
 
     /// All tokens on the way out: `completion_tokens` of the `OpenAI` API.
     pub const fn completion_tokens(&self) -> u64 {
-        self.output + self.reasoning + self.audio_output + self.image_output
+        let media = self.audio_output.saturating_add(self.image_output);
+        self.output.saturating_add(self.reasoning).saturating_add(media)
     }
 
     /// All tokens.
     pub const fn total_tokens(&self) -> u64 {
-        self.prompt_tokens() + self.completion_tokens()
+        self.prompt_tokens().saturating_add(self.completion_tokens())
     }
 
     /// Whether nothing at all was counted.
@@ -89,21 +92,21 @@ impl Usage {
         self.total_tokens() == 0 && self.searches == 0
     }
 
-    /// Bucket by bucket the sum of both; estimated if either is.
+    /// Bucket by bucket the sum of both, as far as 64 bits go; estimated if either is.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
-            input: self.input + other.input,
-            cache_read: self.cache_read + other.cache_read,
-            cache_write: self.cache_write + other.cache_write,
-            audio_input: self.audio_input + other.audio_input,
-            image_input: self.image_input + other.image_input,
-            tool_input: self.tool_input + other.tool_input,
-            output: self.output + other.output,
-            reasoning: self.reasoning + other.reasoning,
-            audio_output: self.audio_output + other.audio_output,
-            image_output: self.image_output + other.image_output,
-            searches: self.searches + other.searches,
+            input: self.input.saturating_add(other.input),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            audio_input: self.audio_input.saturating_add(other.audio_input),
+            image_input: self.image_input.saturating_add(other.image_input),
+            tool_input: self.tool_input.saturating_add(other.tool_input),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            audio_output: self.audio_output.saturating_add(other.audio_output),
+            image_output: self.image_output.saturating_add(other.image_output),
+            searches: self.searches.saturating_add(other.searches),
             estimated: self.estimated || other.estimated,
         }
     }
@@ -125,4 +128,17 @@ pub enum Outcome {
     GatewayFailed,
     /// Nothing was sent upstream: the call was refused here.
     Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_stay_at_the_top_instead_of_starting_over() {
+        let most = Usage::new(u64::MAX, u64::MAX);
+        let mut both = most.plus(&most);
+        (both.cache_read, both.reasoning, both.searches) = (1, 1, 1);
+        assert_eq!((both.prompt_tokens(), both.completion_tokens(), both.total_tokens()), (u64::MAX, u64::MAX, u64::MAX));
+    }
 }

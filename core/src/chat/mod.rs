@@ -9,6 +9,7 @@ mod conversation;
 mod prompt;
 mod reply;
 mod request;
+mod said;
 
 pub use answer::{
     AssistantMessage, CallDelta, ChatChunk, Choice, ChunkChoice, ChunkWriter, Completion, CompletionDetails, Delta,
@@ -21,3 +22,4 @@ pub use conversation::{
 pub use prompt::{Prompt, tokens_in};
 pub use reply::{ChatEvent, ChatReply, ChatSource, Finish};
 pub use request::ChatRequest;
+pub use said::{Said, Saying};

@@ -1,5 +1,7 @@
 //! The reply to a chat, and the contract of its stream.
 
+mod frames;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -7,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt as _};
+use serde::Deserialize;
 
 use super::answer::{ChatChunk, Completion};
-use super::prompt::tokens_in;
+use super::said::{Said, Saying};
 use crate::call::Reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Offer;
@@ -43,9 +46,8 @@ impl ChatEvent {
             Self::Chunk(chunk) => Ok(vec![ChatChunk::clone(chunk)]),
             Self::Whole(_) | Self::Finish(_) => Ok(Vec::new()),
             Self::Frames(frames) => {
-                let data =
-                    frames.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| line.strip_prefix(b"data:"));
-                data.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| {
+                let chunks = frames::data(frames).map(|data| serde_json::from_slice(&data));
+                chunks.collect::<Result<_, _>>().map_err(|error| {
                     Error::new(ErrorKind::BadUpstream, "The upstream sent an event that is no chunk").with_source(error)
                 })
             }
@@ -136,24 +138,25 @@ impl ChatReply {
         Self { served, prompt_tokens, source: Box::pin(source), hooks: Hooks::default(), state: State::Flowing }
     }
 
-    /// A reply from any stream of events, for providers that do not count by themselves: text is
+    /// A reply from any stream of events, for providers that do not count by themselves: what is said is
     /// measured as it passes.
     pub fn from_events(prompt_tokens: u64, events: impl Stream<Item = Result<ChatEvent>> + Send + 'static) -> Self {
-        Self::new(Served::default(), prompt_tokens, Counted { events: Box::pin(events), text_bytes: 0 })
+        Self::new(Served::default(), prompt_tokens, Counted { events: Box::pin(events), said: Said::default() })
     }
 
-    /// A reply that is whole already. Where the completion says no usage, that of `finish` is written
+    /// A reply that is whole already; `prompt_tokens` as in [`new`](Self::new). Where the completion says no usage, that of `finish` is written
     /// into it, so that callers and books see the same figures.
     #[expect(clippy::missing_panics_doc, reason = "never panics: a completion has string keys alone, so it is JSON")]
-    pub fn whole(mut completion: Completion, finish: Finish) -> Self {
+    pub fn whole(prompt_tokens: u64, mut completion: Completion, finish: Finish) -> Self {
         completion.usage = completion.usage.or_else(|| finish.usage.as_ref().map(Into::into));
-        Self::whole_body(serde_json::to_vec(&completion).expect("a completion is plain JSON").into(), finish)
+        Self::whole_body(prompt_tokens, serde_json::to_vec(&completion).expect("a completion is plain JSON").into(), finish)
     }
 
-    /// A reply that is whole already, as the JSON of a `chat.completion`.
-    pub fn whole_body(body: Bytes, finish: Finish) -> Self {
+    /// A reply that is whole already, as the JSON of a `chat.completion`; `prompt_tokens` as in
+    /// [`new`](Self::new).
+    pub fn whole_body(prompt_tokens: u64, body: Bytes, finish: Finish) -> Self {
         let events = [Ok(ChatEvent::Whole(body)), Ok(ChatEvent::Finish(Box::new(finish)))];
-        Self::from_events(0, futures_util::stream::iter(events))
+        Self::from_events(prompt_tokens, futures_util::stream::iter(events))
     }
 
     /// Who served it, to be completed by those who know more.
@@ -205,10 +208,13 @@ impl ChatReply {
     }
 
     fn measured(&self) -> Usage {
-        let mut usage = self.source.so_far();
-        if usage.prompt_tokens() == 0 {
+        self.with_prompt(Usage { estimated: true, ..self.source.so_far() })
+    }
+
+    /// An estimate without a prompt, with the prompt's estimate.
+    fn with_prompt(&self, mut usage: Usage) -> Usage {
+        if usage.estimated && usage.prompt_tokens() == 0 {
             usage.input = self.prompt_tokens;
-            usage.estimated = true;
         }
         usage
     }
@@ -240,7 +246,8 @@ impl Stream for ChatReply {
                     }
                     if let Ok(ChatEvent::Finish(finish)) = &mut event {
                         // The door and the books show the same figures, also where they are estimated.
-                        finish.usage.get_or_insert_with(|| this.measured());
+                        let usage = finish.usage.unwrap_or_else(|| this.source.so_far());
+                        finish.usage = Some(this.with_prompt(usage));
                         this.served.model = finish.model.clone().or(this.served.model.take());
                     }
                     let ending = this.ending(Some(&event));
@@ -292,7 +299,30 @@ impl Reply for ChatReply {
 /// Events of a provider that does not count by itself.
 struct Counted {
     events: Pin<Box<dyn Stream<Item = Result<ChatEvent>> + Send>>,
-    text_bytes: usize,
+    said: Said,
+}
+
+impl Counted {
+    /// Adds what the choices in `json` say; what cannot be read says nothing.
+    fn add(&mut self, json: &[u8]) {
+        let choices = serde_json::from_slice::<Choices<'_>>(json).map_or_else(|_| Vec::new(), |answer| answer.choices);
+        for choice in &choices {
+            self.said += choice.saying.said;
+        }
+    }
+}
+
+/// An answer or a piece of one, as far as it is measured.
+#[derive(Deserialize)]
+struct Choices<'a> {
+    #[serde(borrow)]
+    choices: Vec<Choice<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default, borrow, alias = "delta", alias = "message")]
+    saying: Saying<'a>,
 }
 
 impl Stream for Counted {
@@ -302,10 +332,12 @@ impl Stream for Counted {
         let event = ready!(self.events.as_mut().poll_next(cx));
         match &event {
             Some(Ok(ChatEvent::Chunk(chunk))) => {
-                let texts = chunk.choices.iter().flat_map(|c| [&c.delta.content, &c.delta.reasoning_content]).flatten();
-                self.text_bytes += texts.map(String::len).sum::<usize>();
+                for choice in &chunk.choices {
+                    self.said += Said::from(&choice.delta);
+                }
             }
-            Some(Ok(ChatEvent::Frames(bytes) | ChatEvent::Whole(bytes))) => self.text_bytes += bytes.len(),
+            Some(Ok(ChatEvent::Frames(events))) => frames::data(events).for_each(|data| self.add(&data)),
+            Some(Ok(ChatEvent::Whole(body))) => self.add(body),
             _ => {}
         }
         Poll::Ready(event)
@@ -314,79 +346,9 @@ impl Stream for Counted {
 
 impl ChatSource for Counted {
     fn so_far(&self) -> Usage {
-        Usage::estimate(0, tokens_in(self.text_bytes))
+        self.said.usage(0)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    fn watched(log: &Arc<Mutex<Vec<Ending>>>) -> Hook {
-        let log = Arc::clone(log);
-        Box::new(move |ending| {
-            let ending = ending.clone();
-            Box::pin(async move { log.lock().unwrap().push(ending) })
-        })
-    }
-
-    fn frames(text: &'static str) -> ChatEvent {
-        ChatEvent::Frames(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn finish() -> ChatEvent {
-        ChatEvent::Finish(Box::new(Finish::new(Some(Usage::estimate(1, 2)), None)))
-    }
-
-    async fn reply(events: Vec<ChatEvent>, log: &Arc<Mutex<Vec<Ending>>>) -> ChatReply {
-        ChatReply::from_events(7, futures_util::stream::iter(events).map(Ok)).watch(watched(log)).await
-    }
-
-    #[tokio::test]
-    async fn hooks_are_told_before_the_last_event_is_handed_on() {
-        let log = Arc::default();
-        let mut reply = reply(vec![frames("a"), finish()], &log).await;
-        assert!(matches!(reply.next().await, Some(Ok(ChatEvent::Frames(_)))));
-        assert!(log.lock().unwrap().is_empty());
-        assert!(matches!(reply.next().await, Some(Ok(ChatEvent::Finish(_)))));
-        assert_eq!(log.lock().unwrap()[0].outcome, Outcome::Completed);
-        assert!(reply.next().await.is_none());
-        drop(reply);
-        assert_eq!(log.lock().unwrap().len(), 1, "told twice");
-    }
-
-    #[tokio::test]
-    async fn a_whole_answer_shows_the_usage_that_is_booked() {
-        let completion = Completion::new("a-1", "m-1", 7, vec![crate::chat::Choice::text("hi", "stop")]);
-        let reply = ChatReply::whole(completion, Finish::new(Some(Usage::new(5, 2)), None));
-        let (events, _) = reply.collect().await.unwrap();
-        let [ChatEvent::Whole(body)] = &events[..] else { panic!("not one whole answer: {events:?}") };
-        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(body["usage"]["total_tokens"], 7);
-    }
-
-    #[tokio::test]
-    async fn a_stream_without_an_end_is_an_error() {
-        let log = Arc::default();
-        let mut reply = reply(vec![frames("a")], &log).await;
-        reply.next().await.unwrap().unwrap();
-        assert_eq!(reply.next().await.unwrap().unwrap_err().kind(), ErrorKind::BadUpstream);
-        assert_eq!(log.lock().unwrap()[0].outcome, Outcome::UpstreamFailed);
-    }
-
-    #[tokio::test]
-    async fn a_dropped_reply_is_settled_with_what_was_used() {
-        let log: Arc<Mutex<Vec<Ending>>> = Arc::default();
-        let mut reply = reply(vec![frames("abcdef"), finish()], &log).await;
-        reply.next().await.unwrap().unwrap();
-        drop(reply);
-        while log.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let ending = log.lock().unwrap()[0].clone();
-        assert_eq!((ending.outcome, ending.usage.input, ending.usage.output), (Outcome::ClientGone, 7, 2));
-        assert!(ending.usage.estimated);
-    }
-}
+mod tests;
