@@ -33,7 +33,8 @@ pub(crate) fn main(args: &[String]) -> Result {
         _ => return Err(format!("unknown option `{}`\n\n{HELP}", args.join(" ")).into()),
     };
     setup::tool("curl", "curl")?;
-    place::build(Profile::Release, &["aihub-server", "aihub-vendors"])?;
+    // The quicker build: who tries something waits for the compiler, not for the answers.
+    place::build(Profile::Debug, &["aihub-server", "aihub-vendors"])?;
     let (_vendors, mut hub) = start(once)?;
     let key = hub.create_key("demo", None)?;
     let lines = curl_lines(&hub, &key);
@@ -53,13 +54,13 @@ fn start(once: bool) -> Result<(Option<Vendors>, Hub)> {
     let folder = place::fresh(if once { "demo-once" } else { "demo" })?;
     let port = if once { free_port()? } else { port()? };
     let vendors = if real_vendors().is_empty() {
-        Some(Vendors::start(Profile::Release, &folder)?)
+        Some(Vendors::start(Profile::Debug, &folder)?)
     } else {
         println!("Calling the real vendors: {} set.", real_vendors().join(" and "));
         None
     };
     let addresses = vendors.as_ref().map(|vendors| vendors.addresses.clone());
-    let setting = Setting { profile: Profile::Release, folder, port, vendors: addresses, cpu: None, settings: &[] };
+    let setting = Setting { profile: Profile::Debug, folder, port, vendors: addresses, cpu: None, settings: &[] };
     Ok((vendors, setting.start()?))
 }
 

@@ -76,7 +76,8 @@ impl Bench {
                 openrouter_key: "bench".to_owned(),
                 gemini_key: "bench".to_owned(),
             }),
-            cpu: Some(SUBJECT_CPU), settings: &[]
+            cpu: Some(SUBJECT_CPU),
+            settings: &[],
         };
         let proxy = bare_proxy(&setting)?;
         let gateway = if options.calibrate { bare_proxy(&setting)? } else { server(&setting)? };

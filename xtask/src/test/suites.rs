@@ -99,7 +99,15 @@ fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> R
     let folder = place::fresh(name)?;
     let vendors = Vendors::start(Profile::Debug, &folder)?;
     let addresses = Some(vendors.addresses.clone());
-    let hub = Setting { profile: Profile::Debug, folder, port: free_port()?, vendors: addresses, cpu: None, settings: SUITE_SETTINGS }.start()?;
+    let hub = Setting {
+        profile: Profile::Debug,
+        folder,
+        port: free_port()?,
+        vendors: addresses,
+        cpu: None,
+        settings: SUITE_SETTINGS,
+    }
+    .start()?;
     let env = [
         ("AIHUB_BASE_URL", format!("{}/v1", hub.origin())),
         ("AIHUB_API_KEY", hub.create_key("suite-all", Some("enterprise"))?),
