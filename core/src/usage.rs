@@ -139,6 +139,9 @@ mod tests {
         let most = Usage::new(u64::MAX, u64::MAX);
         let mut both = most.plus(&most);
         (both.cache_read, both.reasoning, both.searches) = (1, 1, 1);
-        assert_eq!((both.prompt_tokens(), both.completion_tokens(), both.total_tokens()), (u64::MAX, u64::MAX, u64::MAX));
+        assert_eq!(
+            (both.prompt_tokens(), both.completion_tokens(), both.total_tokens()),
+            (u64::MAX, u64::MAX, u64::MAX)
+        );
     }
 }

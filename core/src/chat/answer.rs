@@ -1,6 +1,8 @@
 //! A chat answer in `OpenAI`'s words, whole and in pieces: what translating providers write, and
 //! what doors of other dialects read.
 
+mod loose;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,14 +18,19 @@ const ASSISTANT: &str = "assistant";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
     /// The answer's id.
+    #[serde(default, deserialize_with = "loose::value")]
     pub id: String,
     /// `chat.completion`.
+    #[serde(default, deserialize_with = "loose::value")]
     pub object: String,
     /// Seconds since 1970.
+    #[serde(default, deserialize_with = "loose::number")]
     pub created: i64,
     /// The model.
+    #[serde(default, deserialize_with = "loose::value")]
     pub model: String,
     /// One for each of `n`.
+    #[serde(default, deserialize_with = "loose::value")]
     pub choices: Vec<Choice>,
     /// What it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,8 +50,10 @@ impl Completion {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// Which of `n`.
+    #[serde(default, deserialize_with = "loose::number")]
     pub index: u32,
     /// What the model says.
+    #[serde(default, deserialize_with = "loose::value")]
     pub message: AssistantMessage,
     /// Why it stopped: `stop`, `length`, `tool_calls`, `content_filter`.
     pub finish_reason: Option<String>,
@@ -64,6 +73,7 @@ impl Choice {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AssistantMessage {
     /// `assistant`.
+    #[serde(default, deserialize_with = "loose::value")]
     pub role: String,
     /// The text; `null` beside tool calls.
     pub content: Option<String>,
@@ -74,13 +84,13 @@ pub struct AssistantMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
     /// What it calls.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "loose::value", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// Citations.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "loose::value", skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<Value>,
     /// Images it made, in `OpenRouter`'s form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "loose::value", skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Value>,
     /// Vendors' extras that have to come back with the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,14 +108,19 @@ impl AssistantMessage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatChunk {
     /// The answer's id, the same on every piece.
+    #[serde(default, deserialize_with = "loose::value")]
     pub id: Arc<str>,
     /// `chat.completion.chunk`.
+    #[serde(default, deserialize_with = "loose::value")]
     pub object: std::borrow::Cow<'static, str>,
     /// Seconds since 1970, the same on every piece.
+    #[serde(default, deserialize_with = "loose::number")]
     pub created: i64,
     /// The model, the same on every piece.
+    #[serde(default, deserialize_with = "loose::value")]
     pub model: Arc<str>,
     /// What is new; empty on the piece that carries the usage.
+    #[serde(default, deserialize_with = "loose::value")]
     pub choices: Vec<ChunkChoice>,
     /// What the answer used, on the last piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,8 +198,10 @@ impl ChunkWriter {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChunkChoice {
     /// Which of `n`.
+    #[serde(default, deserialize_with = "loose::number")]
     pub index: u32,
     /// What is new.
+    #[serde(default, deserialize_with = "loose::value")]
     pub delta: Delta,
     /// Why it stopped; on its last piece only.
     pub finish_reason: Option<String>,
@@ -226,6 +243,7 @@ pub struct Delta {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CallDelta {
     /// Which call of the answer; runs on over the whole stream.
+    #[serde(default, deserialize_with = "loose::number")]
     pub index: u32,
     /// The call's id, on its first piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +252,7 @@ pub struct CallDelta {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Name and arguments.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "loose::value")]
     pub function: FunctionDelta,
     /// Vendors' extras that have to come back with the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,14 +274,19 @@ pub struct FunctionDelta {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageWire {
     /// All tokens in.
+    #[serde(default, deserialize_with = "loose::number")]
     pub prompt_tokens: u64,
     /// All tokens out.
+    #[serde(default, deserialize_with = "loose::number")]
     pub completion_tokens: u64,
     /// All tokens.
+    #[serde(default, deserialize_with = "loose::number")]
     pub total_tokens: u64,
     /// What the tokens in were.
+    #[serde(default, deserialize_with = "loose::value")]
     pub prompt_tokens_details: PromptDetails,
     /// What the tokens out were.
+    #[serde(default, deserialize_with = "loose::value")]
     pub completion_tokens_details: CompletionDetails,
 }
 
@@ -271,12 +294,13 @@ pub struct UsageWire {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptDetails {
     /// Read from the vendor's cache.
+    #[serde(default, deserialize_with = "loose::number")]
     pub cached_tokens: u64,
     /// Written to the vendor's cache.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "loose::number")]
     pub cache_write_tokens: u64,
     /// Audio.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "loose::number")]
     pub audio_tokens: u64,
 }
 
@@ -284,9 +308,10 @@ pub struct PromptDetails {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletionDetails {
     /// Thoughts.
+    #[serde(default, deserialize_with = "loose::number")]
     pub reasoning_tokens: u64,
     /// Audio.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "loose::number")]
     pub audio_tokens: u64,
 }
 
@@ -310,31 +335,4 @@ impl From<&Usage> for UsageWire {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_writer_says_who_speaks_once_and_why_it_stops_last() {
-        let mut writer = ChunkWriter::new("a-1", "m-1", 7);
-        let wire = |chunk: ChatChunk| serde_json::to_value(chunk).unwrap();
-        let choice = |delta: Value, reason: Value| {
-            serde_json::json!({
-                "id": "a-1", "object": "chat.completion.chunk", "created": 7, "model": "m-1",
-                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
-            })
-        };
-        let first = choice(serde_json::json!({"role": "assistant", "content": "a"}), Value::Null);
-        assert_eq!(wire(writer.text("a")), first);
-        assert_eq!(wire(writer.text("b")), choice(serde_json::json!({"content": "b"}), Value::Null));
-        assert_eq!(wire(writer.finish("stop")), choice(serde_json::json!({}), "stop".into()));
-    }
-
-    #[test]
-    fn a_whole_answer_has_its_fixed_words() {
-        let whole = Completion::new("a-1", "m-1", 7, vec![Choice::text("hi", "length")]);
-        let wire = serde_json::to_value(whole).unwrap();
-        assert_eq!(wire["object"], "chat.completion");
-        assert_eq!(wire["choices"][0]["message"]["role"], "assistant");
-        assert_eq!((&wire["choices"][0]["finish_reason"], wire.get("usage")), (&"length".into(), None));
-    }
-}
+mod tests;

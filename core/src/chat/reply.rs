@@ -149,7 +149,8 @@ impl ChatReply {
     #[expect(clippy::missing_panics_doc, reason = "never panics: a completion has string keys alone, so it is JSON")]
     pub fn whole(prompt_tokens: u64, mut completion: Completion, finish: Finish) -> Self {
         completion.usage = completion.usage.or_else(|| finish.usage.as_ref().map(Into::into));
-        Self::whole_body(prompt_tokens, serde_json::to_vec(&completion).expect("a completion is plain JSON").into(), finish)
+        let body = serde_json::to_vec(&completion).expect("a completion is plain JSON");
+        Self::whole_body(prompt_tokens, body.into(), finish)
     }
 
     /// A reply that is whole already, as the JSON of a `chat.completion`; `prompt_tokens` as in
@@ -208,7 +209,9 @@ impl ChatReply {
     }
 
     fn measured(&self) -> Usage {
-        self.with_prompt(Usage { estimated: true, ..self.source.so_far() })
+        let mut usage = self.source.so_far();
+        usage.estimated |= usage.prompt_tokens() == 0;
+        self.with_prompt(usage)
     }
 
     /// An estimate without a prompt, with the prompt's estimate.

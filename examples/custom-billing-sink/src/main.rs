@@ -42,7 +42,7 @@ impl BillingSink for LosesItsAnswer {
 /// What Meter wraps: any service from a call to a reply. This one always says the same.
 async fn answer(_: Call<ChatRequest>) -> Result<ChatReply> {
     let body = Bytes::from_static(br#"{"object":"chat.completion","choices":[]}"#);
-    let mut reply = ChatReply::whole_body(body, Finish::new(Some(Usage::new(1_000, 250)), Some("stop".into())));
+    let mut reply = ChatReply::whole_body(1_000, body, Finish::new(Some(Usage::new(1_000, 250)), Some("stop".into())));
     // Whoever serves a call says by which offer, and so at which price.
     reply.set_offer(Offer::new("demo", "demo-1", PriceList::flat("0.15", "0.60")?));
     Ok(reply)

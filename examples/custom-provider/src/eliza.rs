@@ -57,7 +57,8 @@ impl Provider for Eliza {
         let model = &*attempt.offer.model;
         if !request.streams() {
             let choice = Choice::text(words.concat(), finish_reason);
-            return Ok(ChatReply::whole(Completion::new(id, model, created, vec![choice]), finish));
+            let whole = Completion::new(id, model, created, vec![choice]);
+            return Ok(ChatReply::whole(request.demand().prompt_tokens, whole, finish));
         }
         // One chunk for each word, one with the reason why it stopped, and then the finish, from which
         // the door writes the usage and `[DONE]` by itself.

@@ -21,7 +21,7 @@ use team_day::TeamDay;
 /// tokens, which is less than is held for it.
 async fn answer(_: Routed<ChatRequest>) -> Result<ChatReply> {
     let body = Bytes::from_static(br#"{"object":"chat.completion","choices":[]}"#);
-    Ok(ChatReply::whole_body(body, Finish::new(Some(Usage::new(10, 390)), Some("stop".into()))))
+    Ok(ChatReply::whole_body(10, body, Finish::new(Some(Usage::new(10, 390)), Some("stop".into()))))
 }
 
 #[tokio::main]

@@ -220,7 +220,13 @@ impl Gathered {
     }
 
     /// The reply.
-    pub(super) fn reply(mut self, scribe: &Scribe, usage: Option<Usage>, discarded: Usage) -> ChatReply {
+    pub(super) fn reply(
+        mut self,
+        scribe: &Scribe,
+        prompt_tokens: u64,
+        usage: Option<Usage>,
+        discarded: Usage,
+    ) -> ChatReply {
         if self.choices.is_empty() {
             self.choices.push((Progress::new(0), AssistantMessage::default(), Vec::new()));
         }
@@ -232,7 +238,7 @@ impl Gathered {
         let mut finish = Finish::new(usage, reason);
         finish.discarded = discarded;
         finish.model.clone_from(&self.model);
-        let mut reply = ChatReply::whole(completion, finish);
+        let mut reply = ChatReply::whole(prompt_tokens, completion, finish);
         reply.served_mut().model = self.model;
         reply.served_mut().generation = self.generation;
         reply

@@ -103,7 +103,7 @@ impl Asking {
     }
 
     /// The answer in one piece.
-    pub(super) async fn whole(self, scribe: Scribe, mut budget: Budget) -> Result<ChatReply> {
+    pub(super) async fn whole(self, scribe: Scribe, mut budget: Budget, prompt_tokens: u64) -> Result<ChatReply> {
         let mut gathered = Gathered::default();
         let mut answer = self.first().await?;
         loop {
@@ -124,7 +124,7 @@ impl Asking {
                 Judgement::Empty => (budget.retry(used), None),
                 Judgement::Continue(token) => (budget.go_on(used), Some(token)),
             };
-            let Some(limit) = next else { return Ok(finished(gathered, &scribe, &budget, used)) };
+            let Some(limit) = next else { return Ok(finished(gathered, &scribe, prompt_tokens, &budget, used)) };
             match &token {
                 None => gathered = Gathered::default(),
                 Some(_) => gathered.go_on(),
@@ -134,7 +134,7 @@ impl Asking {
     }
 }
 
-fn finished(gathered: Gathered, scribe: &Scribe, budget: &Budget, used: Option<Usage>) -> ChatReply {
+fn finished(gathered: Gathered, scribe: &Scribe, prompt_tokens: u64, budget: &Budget, used: Option<Usage>) -> ChatReply {
     let usage = used.map(|used| budget.done.plus(&used));
-    gathered.reply(scribe, usage, budget.discarded)
+    gathered.reply(scribe, prompt_tokens, usage, budget.discarded)
 }

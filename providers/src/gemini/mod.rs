@@ -135,11 +135,11 @@ impl Provider for Gemini {
 
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
         let (asking, scribe, budget) = Asking::new(&self.0, &attempt).await?;
+        let prompt_tokens = attempt.call.operation.demand().prompt_tokens;
         if attempt.call.operation.streams() {
-            let prompt_tokens = attempt.call.operation.demand().prompt_tokens;
             asking.stream(scribe, budget, prompt_tokens).await
         } else {
-            asking.whole(scribe, budget).await
+            asking.whole(scribe, budget, prompt_tokens).await
         }
     }
 

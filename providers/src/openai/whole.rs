@@ -64,5 +64,5 @@ pub(crate) fn whole(body: Bytes, dialect: Dialect) -> Result<ChatReply> {
         }
         _ => body,
     };
-    Ok(ChatReply::whole_body(shown, finish))
+    Ok(ChatReply::whole_body(0, shown, finish))
 }

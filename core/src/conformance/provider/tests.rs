@@ -68,6 +68,6 @@ impl Provider for Echo {
                 [Ok(ChatEvent::Frames(format!("{piece}\n\n").into())), Ok(ChatEvent::Finish(Box::new(finish)))];
             return Ok(ChatReply::from_events(3, futures_util::stream::iter(events)));
         }
-        Ok(ChatReply::whole(Completion::new("1", "echo-1", 0, vec![Choice::text("hi", "stop")]), finish))
+        Ok(ChatReply::whole(3, Completion::new("1", "echo-1", 0, vec![Choice::text("hi", "stop")]), finish))
     }
 }

@@ -72,7 +72,7 @@ pub fn attempt() -> Attempt<ChatRequest> {
 
 /// A whole answer with the usual usage.
 pub fn answer() -> ChatReply {
-    ChatReply::whole_body(Bytes::from_static(b"{}"), Finish::new(Some(usage()), Some("stop".into())))
+    ChatReply::whole_body(0, Bytes::from_static(b"{}"), Finish::new(Some(usage()), Some("stop".into())))
 }
 
 pub fn transient() -> Error {

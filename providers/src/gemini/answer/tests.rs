@@ -20,7 +20,7 @@ fn completion(response: Value, scribe: &Scribe) -> Completion {
     let mut gathered = Gathered::default();
     let counted = gathered.add(serde_json::from_value(response).unwrap(), scribe).unwrap();
     assert_eq!(gathered.judge(), Judgement::Finished);
-    let reply = gathered.reply(scribe, counted, Usage::default());
+    let reply = gathered.reply(scribe, 0, counted, Usage::default());
     let (mut events, _) = futures_executor(reply.collect()).unwrap();
     let Some(ChatEvent::Whole(body)) = events.pop() else { panic!("{events:?}") };
     serde_json::from_slice(&body).unwrap()

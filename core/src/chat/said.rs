@@ -1,0 +1,279 @@
+//! How much an answer says: what stands in for tokens where the vendor gives no figure.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::AddAssign;
+
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+
+use super::answer::Delta;
+use super::prompt::tokens_in;
+use crate::usage::Usage;
+
+/// Tokens of an image that a model made: what vendors publish for one of a million pixels.
+const IMAGE_TOKENS: u64 = 1_290;
+
+/// Characters of base 64 in a token of audio: at 20 tokens a second, between what compressed and plain
+/// audio take.
+const AUDIO_CHARACTERS: u64 = 2_000;
+
+/// How much was said: sizes only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Said {
+    /// Bytes of text, thoughts and tool arguments.
+    pub text_bytes: usize,
+    /// Images.
+    pub images: u64,
+    /// Characters of audio in base 64.
+    pub audio_characters: usize,
+}
+
+impl Said {
+    /// What it used, as far as can be told from here.
+    pub fn usage(&self, prompt_tokens: u64) -> Usage {
+        let mut usage = Usage::estimate(prompt_tokens, tokens_in(self.text_bytes));
+        usage.image_output = self.images.saturating_mul(IMAGE_TOKENS);
+        usage.audio_output = (self.audio_characters as u64).div_ceil(AUDIO_CHARACTERS);
+        usage
+    }
+}
+
+impl AddAssign for Said {
+    fn add_assign(&mut self, more: Self) {
+        self.text_bytes += more.text_bytes;
+        self.images += more.images;
+        self.audio_characters += more.audio_characters;
+    }
+}
+
+impl From<&Delta> for Said {
+    fn from(delta: &Delta) -> Self {
+        let texts = [&delta.content, &delta.reasoning_content, &delta.refusal];
+        let functions = delta.tool_calls.iter().flatten().map(|call| &call.function);
+        let calls = functions.flat_map(|function| [&function.name, &function.arguments]);
+        Self {
+            text_bytes: texts.into_iter().chain(calls).flatten().map(String::len).sum(),
+            images: delta.images.as_ref().map_or(0, Vec::len) as u64,
+            audio_characters: 0,
+        }
+    }
+}
+
+/// A message or a delta on the wire, as far as it is looked at: measured in one pass, nothing kept. In
+/// the fields of an object every shape can be read.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Saying<'a> {
+    /// The role, where it stands in the bytes as it is.
+    pub role: Option<&'a str>,
+    /// How much it says.
+    pub said: Said,
+    /// Whether there are tool calls.
+    pub calls: bool,
+    /// Whether there is anything else that a reader could miss.
+    other: bool,
+}
+
+impl Saying<'_> {
+    /// Whether nothing is lost without it.
+    pub fn is_empty(&self) -> bool {
+        self.said == Said::default() && !self.calls && !self.other
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Saying<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SayingVisitor)
+    }
+}
+
+struct SayingVisitor;
+
+impl<'de> Visitor<'de> for SayingVisitor {
+    type Value = Saying<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message or a delta")
+    }
+
+    fn visit_unit<E>(self) -> Result<Saying<'de>, E> {
+        Ok(Saying::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Saying<'de>, A::Error> {
+        let mut saying = Saying::default();
+        // The same thoughts come under up to three names: they are counted once.
+        let (mut thoughts, mut details) = (0, 0);
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let field = map.next_value::<Amount<'de>>()?;
+            match &*name {
+                "role" => saying.role = field.word,
+                "content" | "refusal" => saying.said += field.said,
+                "reasoning" | "reasoning_content" => thoughts = thoughts.max(field.said.text_bytes),
+                "reasoning_details" => {
+                    details = field.bytes();
+                    saying.other |= field.any;
+                }
+                "tool_calls" | "function_call" => {
+                    saying.said += field.said;
+                    saying.calls |= field.any;
+                }
+                "images" => saying.said.images += field.items.max(field.said.images),
+                "audio" => {
+                    saying.said += field.said;
+                    saying.other |= field.any;
+                }
+                _ => saying.other |= field.any,
+            }
+        }
+        if thoughts == 0 {
+            thoughts = details;
+        }
+        saying.said.text_bytes += thoughts;
+        Ok(saying)
+    }
+}
+
+/// How much there is in a value of any shape.
+#[derive(Default)]
+struct Amount<'a> {
+    said: Said,
+    /// Whether there is anything at all.
+    any: bool,
+    /// The value itself, if it is a string that stands in the bytes as it is.
+    word: Option<&'a str>,
+    /// Elements of a list.
+    items: u64,
+}
+
+impl Amount<'_> {
+    const SOMETHING: Self =
+        Self { said: Said { text_bytes: 0, images: 0, audio_characters: 0 }, any: true, word: None, items: 0 };
+
+    /// Bytes of its strings, encoded ones included.
+    fn bytes(&self) -> usize {
+        self.said.text_bytes + self.said.audio_characters
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Amount<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+struct AmountVisitor;
+
+impl<'de> Visitor<'de> for AmountVisitor {
+    type Value = Amount<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Amount<'de>, E> {
+        let said = Said { text_bytes: text.len(), ..Said::default() };
+        Ok(Amount { said, any: !text.is_empty(), ..Amount::default() })
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Amount<'de>, E> {
+        Ok(Amount { word: Some(text), ..self.visit_str::<E>(text)? })
+    }
+
+    fn visit_unit<E>(self) -> Result<Amount<'de>, E> {
+        Ok(Amount::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Amount<'de>, E> {
+        Ok(Amount::SOMETHING)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Amount<'de>, E> {
+        Ok(Amount::SOMETHING)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Amount<'de>, E> {
+        Ok(Amount::SOMETHING)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Amount<'de>, E> {
+        Ok(Amount::SOMETHING)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Amount<'de>, A::Error> {
+        let mut amount = Amount::default();
+        while let Some(element) = seq.next_element::<Amount<'de>>()? {
+            amount.said += element.said;
+            amount.any |= element.any;
+            amount.items += 1;
+        }
+        Ok(amount)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount<'de>, A::Error> {
+        let mut amount = Amount::default();
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let field = map.next_value::<Amount<'de>>()?;
+            amount.any |= field.any;
+            match &*name {
+                "id" | "type" | "format" => {}
+                "image_url" => amount.said.images += u64::from(field.any),
+                "data" => amount.said.audio_characters += field.bytes(),
+                _ => amount.said += field.said,
+            }
+        }
+        Ok(amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Saying<'_> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn text_thoughts_and_arguments_are_measured_once() {
+        let saying = read(
+            r#"{"role":"assistant","content":"abc","reasoning":"12345","reasoning_content":"12345",
+            "reasoning_details":[{"type":"reasoning.text","text":"12345"}],
+            "tool_calls":[{"index":0,"id":"call","type":"function","function":{"name":"f","arguments":"{}"}}]}"#,
+        );
+        assert_eq!((saying.role, saying.said.text_bytes, saying.calls), (Some("assistant"), 3 + 5 + 3, true));
+        assert_eq!(
+            read(r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"123456"}]}"#).said.text_bytes,
+            6
+        );
+    }
+
+    #[test]
+    fn media_count_as_media_and_not_by_their_base64() {
+        let saying = read(
+            r#"{"content":[{"type":"text","text":"abc"},{"type":"image_url","image_url":{"url":"data:x"}}],
+            "images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},"AAAA"],
+            "audio":{"id":"a","data":"AAAA","transcript":"hey"}}"#,
+        );
+        assert_eq!(saying.said, Said { text_bytes: 6, images: 3, audio_characters: 4 });
+        let usage = saying.said.usage(7);
+        assert_eq!((usage.input, usage.output, usage.image_output, usage.audio_output), (7, 2, 3 * 1_290, 1));
+        assert!(usage.estimated);
+    }
+
+    #[test]
+    fn every_shape_is_read_and_emptiness_is_told() {
+        for empty in ["null", "{}", r#"{"role":"assistant","content":"","tool_calls":null,"images":[],"x":[{}]}"#] {
+            assert!(read(empty).is_empty(), "{empty}");
+        }
+        for full in [
+            r#"{"x":0}"#,
+            r#"{"tool_calls":[{"index":0}]}"#,
+            r#"{"role":5,"content":{"a":[1.5,-1,true]},"audio":{"id":"a"}}"#,
+        ] {
+            assert!(!read(full).is_empty(), "{full}");
+        }
+    }
+}
