@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aihub_core::json::Segments;
-use aihub_core::{Clock, Error, ErrorKind, Result};
+use aihub_core::{Clock, Error, ErrorKind, Result, Usage};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -78,6 +78,8 @@ pub(crate) struct Outgoing {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Segments,
+    /// The tokens that the vendor may bill for when nothing is heard of it any more.
+    prompt_tokens: u64,
 }
 
 impl Outgoing {
@@ -85,12 +87,36 @@ impl Outgoing {
     pub(crate) fn post(uri: Uri, body: impl Into<Segments>) -> Self {
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { method: Method::POST, uri, headers, body: body.into() }
+        Self { method: Method::POST, uri, headers, body: body.into(), prompt_tokens: 0 }
     }
 
     /// A request without a body.
     pub(crate) fn get(uri: Uri) -> Self {
-        Self { method: Method::GET, uri, headers: HeaderMap::with_capacity(4), body: Segments::default() }
+        let headers = HeaderMap::with_capacity(4);
+        Self { method: Method::GET, uri, headers, body: Segments::default(), prompt_tokens: 0 }
+    }
+
+    /// The same request, which the vendor bills for `prompt_tokens` once it has it.
+    pub(crate) fn billing(mut self, prompt_tokens: u64) -> Self {
+        self.prompt_tokens = prompt_tokens;
+        self
+    }
+
+    /// What it means that no answer came. A request that was not sent costs nothing; one that was may
+    /// be worked on and billed, and the same once more would be bought twice.
+    fn unanswered(&self, error: hyper_util::client::legacy::Error) -> Error {
+        let unreached = error.is_connect();
+        let what = if unreached {
+            "The upstream could not be reached: try again"
+        } else {
+            "The connection to the upstream broke: try again"
+        };
+        let shown = Error::new(ErrorKind::BadUpstream, what).with_source(error);
+        match (unreached || self.method.is_safe(), self.prompt_tokens) {
+            (true, _) => shown.with_transient(),
+            (false, 0) => shown.with_failover(),
+            (false, billed) => shown.with_failover().with_spent(Usage::estimate(billed, 0)),
+        }
     }
 }
 
@@ -186,14 +212,7 @@ impl Upstream {
         *request.uri_mut() = outgoing.uri.clone();
         *request.headers_mut() = outgoing.headers.clone();
         request.headers_mut().insert(self.key_name.clone(), key);
-        let response = self.client.request(request).await.map_err(|error| {
-            let error = if error.is_connect() {
-                Error::new(ErrorKind::BadUpstream, "The upstream could not be reached: try again").with_source(error)
-            } else {
-                Error::new(ErrorKind::BadUpstream, "The connection to the upstream broke: try again").with_source(error)
-            };
-            error.with_transient()
-        })?;
+        let response = self.client.request(request).await.map_err(|error| outgoing.unanswered(error))?;
         let (head, body) = response.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body, idle_timeout: self.idle_timeout })
     }

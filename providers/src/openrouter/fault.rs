@@ -1,9 +1,11 @@
 //! What `OpenRouter`'s errors mean for the caller (its documentation, "Errors and Debugging" and
 //! "Limits").
 
-use aihub_core::{Error, ErrorKind};
+use std::time::Duration;
 
-use crate::openai::{Words, callers_fault, ours, status_error};
+use aihub_core::{Error, ErrorKind, Timestamp};
+
+use crate::openai::{Words, callers_fault, ours, refused_content, status_error};
 
 /// Explains an error. The limits of *our* account come as 402, 403 or 429 and are never the
 /// caller's: a caller with a full wallet must not be told to pay.
@@ -23,20 +25,26 @@ pub(super) fn explain(words: &Words<'_>) -> Error {
         }
         (403, None, _) if is_moderation(words) => {
             // The vendor repeats the flagged text in its details: they stay where they are.
-            Error::new(ErrorKind::Invalid, "The request was refused by the content policy of the model's upstream")
-                .with_code("content_policy_violation")
+            refused_content()
         }
         (404, ..) => callers_fault(ErrorKind::Invalid, words).with_code("model_unavailable").with_failover(),
-        _ => match words.detail("error_type") {
-            Some("context_length_exceeded") => {
-                callers_fault(ErrorKind::Invalid, words).with_code("context_length_exceeded")
+        (429, ..) => {
+            let error = status_error(words);
+            // The limit of our account says when it ends (in milliseconds), and not how long that is.
+            match (error.retry_after(), reset(words)) {
+                (None, Some(after)) => error.with_retry_after(after),
+                _ => error,
             }
-            Some("content_policy_violation" | "refusal") => {
-                callers_fault(ErrorKind::Invalid, words).with_code("content_policy_violation")
-            }
-            _ => status_error(words),
-        },
+        }
+        _ => status_error(words),
     }
+}
+
+fn reset(words: &Words<'_>) -> Option<Duration> {
+    const NAME: &str = "x-ratelimit-reset";
+    let detail = || words.metadata.pointer("/headers/X-RateLimit-Reset")?.as_str();
+    let ms = words.header(NAME).or_else(detail)?.parse().ok()?;
+    words.until(Timestamp::from_millisecond(ms).ok()?)
 }
 
 fn is_moderation(words: &Words<'_>) -> bool {
@@ -51,7 +59,7 @@ mod tests {
     use super::*;
 
     fn of(status: u16, message: &str, metadata: Value) -> Error {
-        explain(&Words { status, message: message.to_owned(), metadata, headers: None })
+        explain(&Words { status, message: message.to_owned(), metadata, ..Words::default() })
     }
 
     #[test]
@@ -81,5 +89,26 @@ mod tests {
         let error = of(403, "flagged: my secret", json!({"reasons": ["violence"], "flagged_input": "my secret"}));
         assert_eq!((error.kind(), error.code()), (ErrorKind::Invalid, "content_policy_violation"));
         assert!(!error.to_string().contains("my secret"));
+    }
+
+    #[test]
+    fn the_limit_of_our_account_says_when_it_ends() {
+        let headers = [("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("x-ratelimit-reset", "784111787000")];
+        let headers =
+            headers.map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+        let headers = headers.into_iter().collect();
+        let error = explain(&Words { status: 429, headers: Some(&headers), ..Words::default() });
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn what_is_too_long_is_the_callers_whatever_the_status() {
+        for status in [400, 413, 502] {
+            let word = Some("context_length_exceeded".to_owned());
+            let message = "at most 10 tokens".to_owned();
+            let error = explain(&Words { status, message, word, ..Words::default() });
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Invalid, "context_length_exceeded"));
+            assert_eq!(error.to_string(), "at most 10 tokens");
+        }
     }
 }

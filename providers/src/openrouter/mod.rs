@@ -8,30 +8,25 @@ use std::sync::Arc;
 
 use aihub_core::chat::{ChatReply, ChatRequest};
 use aihub_core::embedding::{EmbedReply, EmbedRequest};
-use aihub_core::json::Edit;
+use aihub_core::json::{Edit, Object};
 use aihub_core::price::{Price, PriceList};
 use aihub_core::provider::Listing;
-use aihub_core::{Attempt, Capabilities, Clock, Error, Provider, Result};
+use aihub_core::{Attempt, Capabilities, Clock, Operation as _, Provider, Result};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 pub use account::{Generation, KeyState};
 
 use crate::http::UpstreamSettings;
-use crate::openai::{self, Dialect, Endpoint};
+use crate::openai::{self, Dialect, Endpoint, bound_output, priced};
 
-const DIALECT: Dialect = Dialect { repeats_role: true, explain: fault::explain };
-
-/// Fields by which a caller changes what the vendor charges: other models, plugins and tools with
-/// fees, dearer tiers.
-const PAID_FIELDS: [&str; 4] = ["models", "plugins", "route", "transforms"];
+const DIALECT: Dialect = Dialect { repeats_role: true, explain: fault::explain, priced: priced::OPENROUTER };
 
 /// `OpenRouter`, at `https://openrouter.ai/api/v1`.
 #[derive(Debug)]
 pub struct OpenRouter {
     name: String,
     endpoint: Endpoint,
-    paid_extras: bool,
 }
 
 impl OpenRouter {
@@ -44,45 +39,18 @@ impl OpenRouter {
     ///
     /// [`Invalid`](aihub_core::ErrorKind::Invalid) naming the setting that is wrong.
     pub fn new(name: impl Into<String>, settings: &UpstreamSettings, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self { name: name.into(), endpoint: Endpoint::new(settings, DIALECT, clock)?, paid_extras: false })
+        Ok(Self { name: name.into(), endpoint: Endpoint::new(settings, DIALECT, clock)? })
     }
 
-    /// Lets callers use what changes the vendor's price (`models`, `plugins`, `openrouter:` tools,
-    /// service tiers). Off by default: such a call costs something else than was held for it.
+    /// Lets callers use what changes the vendor's price: `models`, `route`, `preset`, `plugins`,
+    /// `transforms`, `web_search_options`, tools that the vendor runs, service tiers, `speed`, caching
+    /// for longer than five minutes; and `debug`, which shows our dealings with it. Off by default:
+    /// such a call costs something else than was held for it.
     #[must_use]
     pub fn with_paid_extras(mut self) -> Self {
-        self.paid_extras = true;
+        self.endpoint.paid_extras = true;
         self
     }
-
-    fn refuse_paid_extras(&self, request: &ChatRequest) -> Result<()> {
-        if self.paid_extras {
-            return Ok(());
-        }
-        let object = request.object();
-        let refused = |field: &str| {
-            Err(Error::invalid(
-                field,
-                format!("`{field}` is not sold here: it changes the price of the call. Leave it out"),
-            )
-            .with_code("unsupported_parameter"))
-        };
-        if let Some(field) = PAID_FIELDS.iter().find(|field| object.has(field)) {
-            return refused(field);
-        }
-        if object.read::<String>("service_tier")?.is_some_and(|tier| !matches!(&*tier, "auto" | "default")) {
-            return refused("service_tier");
-        }
-        let tools = object.get("tools").filter(|tools| tools.contains("openrouter:"));
-        if tools.is_some() && object.read::<Vec<Value>>("tools")?.iter().flatten().any(is_server_tool) {
-            return refused("tools");
-        }
-        Ok(())
-    }
-}
-
-fn is_server_tool(tool: &Value) -> bool {
-    tool.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("openrouter:"))
 }
 
 #[async_trait]
@@ -99,16 +67,19 @@ impl Provider for OpenRouter {
 
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {
         let request = &attempt.call.operation;
-        self.refuse_paid_extras(request)?;
-        let mut edit = request.object().edit();
-        openai::common_edits(&mut edit, &attempt)?;
-        cap_price(&mut edit, &attempt)?;
+        let mut edit = self.endpoint.edit(request.object(), request.model(), &attempt.offer)?;
+        bound_output(&mut edit, &attempt)?;
+        cap_price(&mut edit, request.object(), &attempt.offer.prices)?;
         let body = edit.finish();
         self.endpoint.chat(body, request).await
     }
 
     async fn embed(&self, attempt: Attempt<EmbedRequest>) -> Result<EmbedReply> {
-        self.endpoint.embed(&attempt).await
+        let request = &attempt.call.operation;
+        let mut edit = self.endpoint.edit(request.object(), request.model(), &attempt.offer)?;
+        cap_price(&mut edit, request.object(), &attempt.offer.prices)?;
+        let body = edit.finish();
+        self.endpoint.embed(body, request).await
     }
 
     async fn models(&self) -> Result<Vec<Listing>> {
@@ -118,9 +89,8 @@ impl Provider for OpenRouter {
 
 /// Tells the vendor the price that the hold was made with: where only dearer hosts are left, it
 /// refuses instead of overspending.
-fn cap_price(edit: &mut Edit<'_>, attempt: &Attempt<ChatRequest>) -> Result<()> {
-    let mut routing: Map<String, Value> = attempt.call.operation.object().read("provider")?.unwrap_or_default();
-    let prices = &attempt.offer.prices;
+fn cap_price(edit: &mut Edit<'_>, object: &Object, prices: &PriceList) -> Result<()> {
+    let mut routing: Map<String, Value> = object.read("provider")?.unwrap_or_default();
     let dearest = |rate: fn(&aihub_core::price::Rates) -> Price| dearest(prices, rate);
     let cap = format!(
         r#"{{"prompt":{},"completion":{}}}"#,
