@@ -1,7 +1,7 @@
 //! `POST /api/v1/developer/chat`: a message in, an answer out.
 
-use aihub_core::chat::{ChatEvent, Completion, Finish, UsageWire};
-use aihub_core::{ChatRequest, Error, Operation as _, Result};
+use aihub_core::chat::{ChatEvent, Finish};
+use aihub_core::{ChatRequest, Error, Operation as _, Result, Usage};
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use crate::Gateway;
 use crate::door::{Door, Failure, JsonType, json as json_response};
 use crate::events::{self, Dialect};
-use crate::openai::chat::whole;
+use crate::openai::chat::{completion, whole};
+use crate::openai::stream::in_one_piece;
 
 /// What is asked.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -77,12 +78,12 @@ pub(crate) struct SimpleUsage {
     total_tokens: u64,
 }
 
-impl From<UsageWire> for SimpleUsage {
-    fn from(wire: UsageWire) -> Self {
+impl From<&Usage> for SimpleUsage {
+    fn from(usage: &Usage) -> Self {
         Self {
-            prompt_tokens: wire.prompt_tokens,
-            completion_tokens: wire.completion_tokens,
-            total_tokens: wire.total_tokens,
+            prompt_tokens: usage.prompt_tokens(),
+            completion_tokens: usage.completion_tokens(),
+            total_tokens: usage.total_tokens(),
         }
     }
 }
@@ -112,15 +113,14 @@ pub(crate) async fn developer_chat(
     if streams {
         return Ok(events::respond(reply, SimpleStream { session_id, finish_reason: None }, id));
     }
-    let body = whole(reply).await?;
-    let completion: Completion = aihub_core::json::decode(&body)?;
-    let choice = completion.choices.into_iter().next().unwrap_or_default();
+    let (body, finish) = whole(reply).await?;
+    let choice = completion(&body)?.choices.into_iter().next().unwrap_or_default();
     let answer = SimpleAnswer {
         id: id.to_string(),
         model,
         message: choice.message.content.or(choice.message.refusal).unwrap_or_default(),
         finish_reason: choice.finish_reason,
-        usage: completion.usage.map(SimpleUsage::from).unwrap_or_default(),
+        usage: finish.usage.as_ref().map(SimpleUsage::from).unwrap_or_default(),
         session_id,
     };
     Ok(json_response(serde_json::to_vec(&answer).map_err(aihub_core::json::unwritable)?.into()))
@@ -165,9 +165,13 @@ struct SimpleStream {
 
 impl Dialect for SimpleStream {
     fn piece(&mut self, event: ChatEvent) -> Result<Bytes, Error> {
+        let chunks = match &event {
+            ChatEvent::Whole(body) => vec![in_one_piece(body)?],
+            pieces => pieces.chunks()?,
+        };
         let mut text = String::new();
-        for choice in event.chunks()?.into_iter().flat_map(|chunk| chunk.choices) {
-            text.push_str(choice.delta.content.as_deref().unwrap_or_default());
+        for choice in chunks.into_iter().flat_map(|chunk| chunk.choices) {
+            text.push_str(choice.delta.content.or(choice.delta.refusal).as_deref().unwrap_or_default());
             self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
         }
         if text.is_empty() {
@@ -177,8 +181,36 @@ impl Dialect for SimpleStream {
     }
 
     fn finish(&mut self, finish: &Finish) -> Bytes {
-        let usage = finish.usage.as_ref().map(|usage| SimpleUsage::from(UsageWire::from(usage)));
+        let usage = finish.usage.as_ref().map(SimpleUsage::from);
         let end = json!({"finish_reason": self.finish_reason, "usage": usage, "session_id": self.session_id});
         [&*events::data(end.to_string().as_bytes()), b"data: [DONE]\n\n"].concat().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aihub_core::ErrorKind;
+
+    use super::*;
+
+    fn stream() -> SimpleStream {
+        SimpleStream { session_id: None, finish_reason: None }
+    }
+
+    #[test]
+    fn a_whole_answer_to_a_stream_is_one_piece() {
+        let body = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
+        let mut stream = stream();
+        assert_eq!(stream.piece(ChatEvent::Whole(body.into())).unwrap(), "data: {\"text\":\"hi\"}\n\n");
+        let end = stream.finish(&Finish::new(Some(Usage::new(5, 7)), None));
+        let end = std::str::from_utf8(&end).unwrap();
+        assert!(end.contains(r#""finish_reason":"stop""#) && end.contains(r#""total_tokens":12"#), "{end}");
+    }
+
+    #[test]
+    fn what_an_upstream_garbled_is_its_fault() {
+        let whole = ChatEvent::Whole(Bytes::from_static(b"<html>"));
+        assert_eq!(stream().piece(whole).unwrap_err().kind(), ErrorKind::BadUpstream);
+        assert_eq!(completion(b"[1]").unwrap_err().kind(), ErrorKind::BadUpstream);
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`.
 
-use aihub_core::chat::ChatEvent;
+use aihub_core::chat::{ChatEvent, Completion, Finish};
 use aihub_core::{ChatReply, ChatRequest, Error, ErrorKind, Operation as _, Result};
 use axum::extract::State;
 use axum::response::Response;
@@ -39,18 +39,27 @@ pub(crate) async fn create_chat_completion(
     if streams {
         return Ok(events::respond(reply, OpenAiStream::new(include_usage), id));
     }
-    Ok(json(whole(reply).await?))
+    let (body, _) = whole(reply).await?;
+    Ok(json(body))
 }
 
-/// The body of an answer that is not streamed. The reply is read to its end first, so that the
-/// books are written before a byte leaves.
-pub(crate) async fn whole(reply: ChatReply) -> Result<Bytes> {
-    let (events, _) = reply.collect().await?;
+/// The body of an answer that is not streamed, and how it ended. The reply is read to its end first,
+/// so that the books are written before a byte leaves.
+pub(crate) async fn whole(reply: ChatReply) -> Result<(Bytes, Finish)> {
+    let (events, finish) = reply.collect().await?;
     let body = events.into_iter().find_map(|event| match event {
         ChatEvent::Whole(body) => Some(body),
         _ => None,
     });
-    body.ok_or_else(|| {
+    let body = body.ok_or_else(|| {
         Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole")
+    })?;
+    Ok((body, finish))
+}
+
+/// A whole answer, typed. One that cannot be read is the upstream's fault, never the caller's.
+pub(crate) fn completion(body: &[u8]) -> Result<Completion> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::new(ErrorKind::BadUpstream, "The upstream sent an answer that cannot be read").with_source(error)
     })
 }

@@ -3,4 +3,4 @@
 pub(crate) mod chat;
 pub(crate) mod embeddings;
 mod schema;
-mod stream;
+pub(crate) mod stream;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aihub_core::Error;
-use aihub_core::chat::{CallDelta, ChatChunk, ChatEvent, ChunkChoice, Completion, Delta, Finish, FunctionDelta};
+use aihub_core::chat::{CallDelta, ChatChunk, ChatEvent, ChunkChoice, Delta, Finish, FunctionDelta};
 use bytes::Bytes;
 
 use crate::events::{self, Dialect};
+use crate::openai::chat::completion;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -59,8 +60,8 @@ impl Dialect for OpenAiStream {
 }
 
 /// A whole answer from a provider that does not stream, as one chunk.
-fn in_one_piece(body: &[u8]) -> Result<ChatChunk, Error> {
-    let whole: Completion = aihub_core::json::decode(body)?;
+pub(crate) fn in_one_piece(body: &[u8]) -> Result<ChatChunk, Error> {
+    let whole = completion(body)?;
     let choices = whole.choices.into_iter().map(|choice| {
         let message = choice.message;
         let calls = (0..).zip(message.tool_calls).map(|(index, call)| CallDelta {
@@ -77,8 +78,9 @@ fn in_one_piece(body: &[u8]) -> Result<ChatChunk, Error> {
             reasoning_content: message.reasoning_content,
             refusal: message.refusal,
             tool_calls: (!calls.is_empty()).then_some(calls),
+            annotations: (!message.annotations.is_empty()).then_some(message.annotations),
+            images: (!message.images.is_empty()).then_some(message.images),
             extra_content: message.extra_content,
-            ..Delta::default()
         };
         ChunkChoice { index: choice.index, delta, finish_reason: choice.finish_reason, logprobs: choice.logprobs }
     });
@@ -90,4 +92,19 @@ fn in_one_piece(body: &[u8]) -> Result<ChatChunk, Error> {
         choices: choices.collect(),
         usage: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_answer_to_a_stream_loses_nothing() {
+        let body = br#"{"choices":[{"message":{"role":"assistant","content":"hi",
+            "images":[{"type":"image_url"}],"annotations":[{"type":"url_citation"}]}}]}"#;
+        let delta = serde_json::to_value(&in_one_piece(body).unwrap().choices[0].delta).unwrap();
+        assert_eq!((&delta["content"], &delta["images"][0]["type"]), (&"hi".into(), &"image_url".into()));
+        assert_eq!(delta["annotations"][0]["type"], "url_citation");
+        assert!(delta.get("tool_calls").is_none(), "{delta}");
+    }
 }
