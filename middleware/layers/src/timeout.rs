@@ -1,7 +1,8 @@
 //! [`Timeout`]: how long one attempt may take until its reply exists.
 //!
-//! A reply exists once its first event does, so this bounds the wait for the first token, not the
-//! length of an answer: a stream that flows is never cut here.
+//! The reply to a stream exists once its first event does, so this bounds the wait for the first token,
+//! not the length of an answer: a stream that flows is never cut here. The reply to a request that asks
+//! for a whole exists when all of it was written, so that one has a longer limit of its own.
 //!
 //! An attempt that is cut may have cost money that nobody will report. Its prompt is counted among
 //! what the call discarded, as an estimate, and not among what the caller used: it got nothing.
@@ -45,14 +46,24 @@ use tower::{Layer, Service};
 /// Makes [`Timeout`].
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutLayer {
-    after: Duration,
+    first_event: Duration,
+    whole: Duration,
 }
 
 impl TimeoutLayer {
-    /// Gives each attempt this long. Too high lets a vendor that hangs hold up the call; too low
-    /// cuts models that think before they speak, which costs their prompt.
-    pub const fn new(after: Duration) -> Self {
-        Self { after }
+    /// Gives each attempt this long until its first event. Too high lets a vendor that hangs hold up
+    /// the call; too low cuts models that think before they speak, which costs their prompt.
+    pub const fn new(first_event: Duration) -> Self {
+        Self { first_event, whole: Duration::from_mins(10) }
+    }
+
+    /// Gives each attempt this long whose answer does not come piece by piece; default 600 s, which is
+    /// what the vendors' SDKs wait. Too high lets a vendor that hangs hold up the call; too low cuts
+    /// long answers that are being written, which costs all of what was written.
+    #[must_use]
+    pub const fn with_whole(mut self, whole: Duration) -> Self {
+        self.whole = whole;
+        self
     }
 }
 
@@ -60,7 +71,7 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
 
     fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout { inner, after: self.after }
+        Timeout { inner, limits: *self }
     }
 }
 
@@ -68,7 +79,7 @@ impl<S> Layer<S> for TimeoutLayer {
 #[derive(Debug, Clone)]
 pub struct Timeout<S> {
     inner: S,
-    after: Duration,
+    limits: TimeoutLayer,
 }
 
 impl<S, O> Service<Attempt<O>> for Timeout<S>
@@ -86,7 +97,7 @@ where
     }
 
     fn call(&mut self, attempt: Attempt<O>) -> Self::Future {
-        let after = self.after;
+        let after = if attempt.call.operation.streams() { self.limits.first_event } else { self.limits.whole };
         let trail = Arc::clone(&attempt.call.trail);
         let prompt_tokens = attempt.call.operation.demand().prompt_tokens;
         let answer = self.inner.call(attempt);
@@ -98,15 +109,15 @@ where
             if trail.in_flight() {
                 trail.failed(Some(&Usage::estimate(prompt_tokens, 0)));
             }
-            Err(too_slow())
+            Err(too_slow(after))
         })
     }
 }
 
 #[cold]
-fn too_slow() -> Error {
-    Error::new(ErrorKind::UpstreamTimeout, "The upstream did not begin to answer in time: try again, or another model")
-        .with_failover()
+fn too_slow(after: Duration) -> Error {
+    let message = format!("The upstream did not answer within {after:?}: try again, or another model");
+    Error::new(ErrorKind::UpstreamTimeout, message).with_failover()
 }
 
 #[cfg(test)]
@@ -118,9 +129,15 @@ mod tests {
     use super::*;
     use crate::world;
 
+    fn streamed() -> Attempt<ChatRequest> {
+        let mut attempt = world::attempt();
+        attempt.call.operation = world::request(r#","stream":true"#);
+        attempt
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_cut_attempt_has_cost_its_prompt_and_the_caller_nothing() {
-        let attempt = world::attempt();
+        let attempt = streamed();
         let trail = Arc::clone(&attempt.call.trail);
         let prompt = attempt.call.operation.demand().prompt_tokens;
         let hangs = service_fn(|attempt: Attempt<ChatRequest>| async move {
@@ -143,7 +160,23 @@ mod tests {
             });
             Ok::<_, Error>(ChatReply::from_events(1, futures_util::stream::iter([world::piece()]).chain(later)))
         });
-        let reply = TimeoutLayer::new(Duration::from_secs(3)).layer(slow).oneshot(world::attempt()).await.unwrap();
+        let reply = TimeoutLayer::new(Duration::from_secs(3)).layer(slow).oneshot(streamed()).await.unwrap();
         world::read(reply).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_answer_has_a_longer_time_of_its_own() {
+        let writes = |seconds| {
+            service_fn(move |_: Attempt<ChatRequest>| async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok::<_, Error>(world::answer())
+            })
+        };
+        let layer = TimeoutLayer::new(Duration::from_secs(3));
+        layer.layer(writes(599)).oneshot(world::attempt()).await.unwrap();
+        for (layer, seconds) in [(layer, 601), (layer.with_whole(Duration::from_secs(9)), 10)] {
+            let error = layer.layer(writes(seconds)).oneshot(world::attempt()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UpstreamTimeout);
+        }
     }
 }

@@ -151,7 +151,7 @@ async fn retry_around_breaker_retries_against_a_closed_door() {
 #[tokio::test(start_paused = true)]
 async fn timeout_around_retry_gives_all_attempts_the_time_of_one() {
     // The wait before a retry is at least 50 ms.
-    let timeout = || TimeoutLayer::new(Duration::from_millis(40));
+    let timeout = || TimeoutLayer::new(Duration::from_millis(40)).with_whole(Duration::from_millis(40));
     let retry = || RetryLayer::new(RetryPolicy::new());
     let (_, leaf) = flaky();
     attempt(ServiceBuilder::new().layer(retry()).layer(timeout()).service(leaf)).await.unwrap();

@@ -100,7 +100,7 @@ pub enum Step {
 
 /// Says something and then nothing any more.
 pub fn piece() -> Result<ChatEvent> {
-    Ok(ChatEvent::Frames(Bytes::from_static(b"data: {}\n\n")))
+    Ok(ChatEvent::Frames(Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\n")))
 }
 
 pub fn finish() -> Result<ChatEvent> {
