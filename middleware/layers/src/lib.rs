@@ -34,6 +34,6 @@ pub use quota::{Quota, QuotaLayer};
 pub use rate_limit::{RateLimit, RateLimitLayer};
 pub use rescue::{Failure, RequestId, Rescue, RescueLayer, envelope, failure};
 pub use retry::{Allowance, RetryPolicy};
-pub use shed::{Shed, ShedLayer};
+pub use shed::{Keyed, Shed, ShedLayer};
 pub use timeout::{Timeout, TimeoutLayer};
 pub use upstream::{Providers, Upstream};
