@@ -59,13 +59,15 @@ impl Endpoint {
     /// Sends a chat and gives back its reply once the first event is in hand.
     pub(crate) async fn chat(&self, body: Segments, request: &ChatRequest) -> Result<ChatReply> {
         let prompt_tokens = request.demand().prompt_tokens;
+        let spent = Usage::estimate(prompt_tokens, 0);
         let answer = self.send(Outgoing::post(self.chat.clone(), body).billing(prompt_tokens)).await?;
         let generation = answer.headers.get("x-generation-id").and_then(|id| id.to_str().ok()).map(Arc::from);
         let mut reply = if request.streams() {
-            let source = Passing::first(answer.frames(), self.dialect).await?;
+            let source = Passing::first(answer.frames(), self.dialect).await;
+            let source = source.map_err(|error| if broke(&error) { error.with_spent(spent) } else { error })?;
             ChatReply::new(Served::default(), prompt_tokens, source)
         } else {
-            whole(bytes(answer, prompt_tokens).await?, self.dialect)?
+            whole(bytes(answer, spent).await?, self.dialect)?
         };
         reply.served_mut().generation = generation;
         Ok(reply)
@@ -75,7 +77,8 @@ impl Endpoint {
     pub(crate) async fn embed(&self, body: Segments, request: &EmbedRequest) -> Result<EmbedReply> {
         let prompt_tokens = request.demand().prompt_tokens;
         let answer = self.send(Outgoing::post(self.embeddings.clone(), body).billing(prompt_tokens)).await?;
-        embed::reply(bytes(answer, prompt_tokens).await?, request, self.dialect)
+        let spent = Usage::estimate(prompt_tokens, 0);
+        embed::reply(bytes(answer, spent).await?, request, self.dialect)
     }
 
     /// Reads what is at `path`.
@@ -88,10 +91,14 @@ impl Endpoint {
     }
 }
 
-/// A whole answer; the vendor bills for one that breaks off, too.
-async fn bytes(answer: Answer, prompt_tokens: u64) -> Result<Bytes> {
-    let spent = Usage::estimate(prompt_tokens, 0);
+/// A whole answer; the vendor may bill for one that breaks off, too.
+async fn bytes(answer: Answer, spent: Usage) -> Result<Bytes> {
     answer.bytes(MOST_BYTES).await.map_err(|error| error.with_spent(spent))
+}
+
+/// Whether the connection broke, and not the vendor said or left out something.
+fn broke(error: &Error) -> bool {
+    matches!(std::error::Error::source(error), Some(source) if source.is::<hyper::Error>())
 }
 
 /// Asks for no more output than is held.

@@ -90,10 +90,11 @@ async fn two_limits_that_differ_are_refused() {
 
 #[tokio::test]
 async fn a_request_that_was_sent_is_not_sent_again_and_may_have_cost() {
-    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"] {
+    let begun = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n: hm";
+    for (answer, streams) in [("", false), ("", true), (begun, false), (begun, true)] {
         let (address, asked) = upstream(answer).await;
         let provider = OpenAi::new("local", &settings(&address), clock()).unwrap();
-        let attempt = chat(&json!({}), None);
+        let attempt = chat(&json!({"stream": streams}), None);
         let prompt = attempt.call.operation.demand().prompt_tokens;
         let error = provider.chat(attempt).await.unwrap_err();
         assert_eq!((error.kind(), error.is_transient(), error.may_fail_over()), (ErrorKind::BadUpstream, false, true));
