@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{
-    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
-};
+use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};

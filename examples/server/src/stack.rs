@@ -37,13 +37,15 @@ impl Shared {
         let upstream = &settings.upstream;
         Self {
             meter,
-            shed: ShedLayer::new(settings.server.max_calls_in_flight),
+            shed: ShedLayer::new(settings.server.max_calls_in_flight)
+                .with_share(settings.server.max_calls_per_key),
             breaker: BreakerLayer::new(Arc::clone(&parts.clock))
                 .with_threshold(upstream.breaker_failures, 50)
                 .with_window(Duration::from_secs(upstream.breaker_window_s))
                 .with_rest(Duration::from_secs(upstream.breaker_pause_s)),
             retry: RetryPolicy::new().with_retries(upstream.retries),
-            first_event: TimeoutLayer::new(Duration::from_millis(upstream.first_event_timeout_ms)),
+            first_event: TimeoutLayer::new(Duration::from_millis(upstream.first_event_timeout_ms))
+                .with_whole(Duration::from_millis(upstream.answer_timeout_ms)),
         }
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) drain_timeout_s: u64,
     pub(crate) write_timeout_s: u64,
     pub(crate) max_calls_in_flight: usize,
+    pub(crate) max_calls_per_key: usize,
     pub(crate) trusted_proxies: Vec<IpAddr>,
 }
 
@@ -73,6 +74,7 @@ pub(crate) struct Provider {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
     pub(crate) first_event_timeout_ms: u64,
+    pub(crate) answer_timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) idle_timeout_ms: u64,
     pub(crate) retries: u32,
