@@ -75,8 +75,10 @@ pub struct Reservation {
 
 /// Decides what a caller may still use, and keeps count.
 ///
-/// No interleaving of these methods, on one replica or many, lets the settled and held amounts of a
-/// subject pass its limit. Proved by `conformance::quota_policy` (feature `conformance`).
+/// No interleaving of these methods, on one replica or many, grants a hold that takes what a subject
+/// has settled and held past its limit. Only a call that used more than it held, because its estimate
+/// was too low, takes the subject beyond; until the period ends, it is then refused. Proved by
+/// `conformance::quota_policy` (feature `conformance`).
 #[async_trait]
 pub trait QuotaPolicy: Debug + Send + Sync + 'static {
     /// Holds `ask.most` in every window that applies, all or nothing.
@@ -91,8 +93,9 @@ pub trait QuotaPolicy: Debug + Send + Sync + 'static {
 
     /// Replaces the hold by what was really used; what was held beyond it is free again.
     ///
-    /// Counts `used` up to what was held and no further, so that the limit is never passed; what
-    /// was used beyond is an estimate that failed, and the ledger's to book.
+    /// Counts all of `used`, also what is beyond the hold: an estimate that was too low may take the
+    /// subject past its limit once, and not again with every call. Money whose amount is not known at
+    /// the end counts as all that was held of it.
     ///
     /// Errors: only when the store fails; the hold then stays counted. Idempotent by call.
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()>;

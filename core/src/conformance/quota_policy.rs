@@ -44,7 +44,7 @@ macro_rules! __quota_policy {
             releasing_frees_everything
             settling_twice_counts_once
             asking_twice_holds_once
-            use_beyond_the_hold_counts_up_to_it
+            use_beyond_the_hold_counts_in_full
             a_hold_belongs_to_the_month_of_its_admission
             accounts_are_apart
             keys_of_an_account_share_its_limits

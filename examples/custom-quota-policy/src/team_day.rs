@@ -46,9 +46,9 @@ impl TeamDay {
         let mut days = team.days();
         let Some(held) = days.holds.remove(&reservation.call) else { return };
         // The day of the admission, not today: a hold belongs to the period in which it was made. Use
-        // beyond it is an estimate that failed, and must not take the day past its limit.
+        // beyond it counts as well: an estimate that was too low takes the day past its limit once.
         let taken = days.taken.entry(date(reservation.at)).or_default();
-        *taken -= held - used.min(held);
+        *taken = (*taken - held).saturating_add(used);
     }
 }
 
@@ -63,7 +63,7 @@ impl QuotaPolicy for TeamDay {
         let mut days = team.days();
         if !is_weekend(day) && !days.holds.contains_key(&ask.call) {
             let taken = days.taken.entry(day).or_default();
-            let left = team.tokens_per_day - *taken;
+            let left = team.tokens_per_day.saturating_sub(*taken);
             if tokens > left {
                 return Err(refused(team.tokens_per_day, left, day));
             }

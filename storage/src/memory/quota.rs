@@ -33,7 +33,7 @@ pub struct MemoryQuota {
 /// What an account has used and holds in one month.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Used, and settled.
+    /// Used, and settled. More than the limit only where a call used more than it held.
     pub settled: Amounts,
     /// Held by calls that run.
     pub held: Amounts,
@@ -158,10 +158,9 @@ impl QuotaPolicy for MemoryQuota {
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {
         let weighed = self.weigh(used);
-        self.settle_at(&reservation, |held| match weighed {
-            Ok(used) => used.at_most(held),
-            // What it cost is not known, which is never nothing: all the money held is counted.
-            Err(_) => Tally { calls: used.calls.into(), tokens: used.tokens.into(), nanos: i128::MAX }.at_most(held),
+        self.settle_at(&reservation, |held| {
+            // What it cost may not be known, which is never nothing: all the money held is counted.
+            weighed.unwrap_or(Tally { calls: used.calls.into(), tokens: used.tokens.into(), nanos: held.nanos })
         });
         Ok(())
     }
@@ -205,14 +204,6 @@ impl Tally {
 
     fn minus(self, other: Self) -> Self {
         Self { calls: self.calls - other.calls, tokens: self.tokens - other.tokens, nanos: self.nanos - other.nanos }
-    }
-
-    fn at_most(self, other: Self) -> Self {
-        Self {
-            calls: self.calls.min(other.calls),
-            tokens: self.tokens.min(other.tokens),
-            nanos: self.nanos.min(other.nanos),
-        }
     }
 }
 

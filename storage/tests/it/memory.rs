@@ -141,6 +141,8 @@ mod housekeeping {
         let held = quota.reserve(&ask(7)).await.unwrap();
         let standing = quota.standing(caller.account(), clock.now());
         assert_eq!((standing.settled, standing.held), (Amounts::call(40, None), Amounts::call(7, None)));
-        quota.release(held).await.unwrap();
+        quota.settle(held, Amounts::call(9, None)).await.unwrap();
+        let settled = quota.standing(caller.account(), clock.now()).settled;
+        assert_eq!(settled, Amounts::new(2, 49, None), "what was used beyond a hold is counted");
     }
 }

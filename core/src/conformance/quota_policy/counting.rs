@@ -65,14 +65,18 @@ pub async fn asking_twice_holds_once(make: impl AsyncFnOnce(Limits) -> QuotaFixt
     it.tokens_left(100).await;
 }
 
-/// More than was held is an estimate that failed: it counts up to the hold, and the limit stands.
-pub async fn use_beyond_the_hold_counts_up_to_it(make: impl AsyncFnOnce(Limits) -> QuotaFixture) {
+/// More than was held is an estimate that was too low: it counts all the same, also past the limit,
+/// and then nothing is granted any more.
+pub async fn use_beyond_the_hold_counts_in_full(make: impl AsyncFnOnce(Limits) -> QuotaFixture) {
     let it = make(Limits::tokens(100)).await;
-    let other = it.granted(tokens(60)).await;
     let held = it.granted(tokens(40)).await;
-    it.settle(held, tokens(4_000)).await;
-    it.release(other).await;
-    it.tokens_left(60).await;
+    it.settle(held, tokens(70)).await;
+    it.tokens_left(30).await;
+    let (running, last) = (it.granted(tokens(10)).await, it.granted(tokens(20)).await);
+    it.settle(last, tokens(4_000)).await;
+    it.refused(tokens(1)).await;
+    it.release(running).await;
+    it.refused(tokens(1)).await;
 }
 
 /// A hold made in the last instant of a month stays that month's, when it is settled in the next.

@@ -23,7 +23,7 @@ aihub_core::conformance::quota_policy!(
         one_call_asked_many_times_at_once_holds_once,
         settling_frees_what_was_not_used,
         settling_twice_counts_once,
-        use_beyond_the_hold_counts_up_to_it,
+        use_beyond_the_hold_counts_in_full,
         a_hold_belongs_to_the_month_of_its_admission,
         accounts_are_apart,
         keys_of_an_account_share_its_limits,

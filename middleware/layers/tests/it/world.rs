@@ -232,10 +232,8 @@ impl Purse {
             return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
         }
         let mut state = self.state.lock().unwrap();
-        if let Some(held) = state.held.remove(&call) {
-            let mut counted = used;
-            counted.tokens = used.tokens.min(held.tokens);
-            state.resolved.insert(call, counted);
+        if state.held.remove(&call).is_some() {
+            state.resolved.insert(call, used);
         }
         Ok(())
     }
