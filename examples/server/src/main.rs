@@ -67,7 +67,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Stop> {
     match cli.command {
-        Command::Openapi => return routes::print_document(),
+        Command::Openapi => {
+            routes::print_document();
+            return Ok(());
+        }
         Command::Settings => {
             print!("{}", settings::DEFAULTS);
             return Ok(());

@@ -41,7 +41,10 @@ fn file(settings: &Settings) -> Option<PathBuf> {
 /// Makes the file as a whole or not at all; when another process was faster, its file stands.
 fn make(file: &Path) -> std::io::Result<String> {
     let secret: [u8; 32] = rand::rng().random();
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut text = String::with_capacity(64);
+    for byte in secret {
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0')));
+    }
     let mut draft = file.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let mut options = std::fs::OpenOptions::new();

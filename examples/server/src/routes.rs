@@ -9,7 +9,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use crate::Stop;
 use crate::health::Health;
 
 /// The addresses that need a key, and those that do not, with one document over both.
@@ -39,7 +38,7 @@ impl Routes {
 
 fn document(gateway: utoipa::openapi::OpenApi, health: utoipa::openapi::OpenApi) -> String {
     let mut document = Document::openapi();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.merge(gateway);
     document.merge(health);
     let key = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("ahub_…").build());
@@ -48,10 +47,9 @@ fn document(gateway: utoipa::openapi::OpenApi, health: utoipa::openapi::OpenApi)
 }
 
 /// `aihub openapi`.
-pub(crate) fn print_document() -> Result<(), Stop> {
+pub(crate) fn print_document() {
     let gateway = Gateway::documentation();
     println!("{}", document(gateway, Health::documentation()));
-    Ok(())
 }
 
 fn as_json(json: String) -> Response {
