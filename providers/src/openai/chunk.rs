@@ -1,10 +1,10 @@
 //! The little that is read of a chunk in passing.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::HashMap;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
+use aihub_core::chat::Saying;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(default, borrow)]
-    pub(super) id: Option<Cow<'a, str>>,
+    pub(super) id: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    pub(super) model: Option<Cow<'a, str>>,
-    #[serde(default)]
-    pub(super) created: Option<i64>,
+    pub(super) model: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub(super) created: Option<&'a RawValue>,
     #[serde(default, borrow)]
     pub(super) choices: Option<Vec<Choice<'a>>>,
     #[serde(default, borrow)]
@@ -34,146 +34,110 @@ impl<'a> Head<'a> {
     pub(super) fn repeats_finish(&self) -> bool {
         !self.choices().is_empty() && self.choices().iter().all(|choice| choice.finish_reason.is_some())
     }
+
+    /// The error in it: its own, or that of a choice, which some vendors name by its finish reason alone.
+    pub(super) fn failure(&self) -> Option<Cow<'_, Value>> {
+        let own = self.error.as_ref().or_else(|| self.choices().iter().find_map(|choice| choice.error.as_ref()));
+        let gave_up = || self.choices().iter().any(|choice| choice.finish_reason.as_deref() == Some("error"));
+        own.map(Cow::Borrowed).or_else(|| gave_up().then(Cow::default))
+    }
 }
 
 /// One choice of a chunk.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct Choice<'a> {
     #[serde(default)]
-    pub(super) index: u32,
+    index: u32,
     #[serde(default, borrow)]
-    pub(super) delta: Seen<'a>,
+    pub(super) delta: Saying<'a>,
     #[serde(default, borrow)]
     pub(super) finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
-/// What a delta holds: sizes only.
-#[derive(Default)]
-pub(super) struct Seen<'a> {
-    /// The role, as it stands in the bytes.
-    pub(super) role: Option<&'a str>,
-    /// Bytes of text, thoughts and arguments.
-    pub(super) text_bytes: usize,
-    /// Whether there are tool calls.
-    pub(super) calls: bool,
-    /// Whether there is anything else that a reader could miss.
-    other: bool,
-}
-
-impl Seen<'_> {
-    /// Whether nothing is lost without it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.text_bytes == 0 && !self.calls && !self.other
+impl Choice<'_> {
+    /// The bit that stands for it in a set of choices.
+    pub(super) fn bit(&self) -> u128 {
+        1 << self.index.min(127)
     }
 }
 
-/// Reads a chunk.
-pub(super) fn read(data: &[u8]) -> Result<Head<'_>, serde_json::Error> {
-    let text = std::str::from_utf8(data).map_err(|_| de::Error::custom("not UTF-8"))?;
-    serde_json::from_str(text)
+/// Reads a chunk; `None` where it is none.
+pub(super) fn read(data: &[u8]) -> Option<Head<'_>> {
+    let text = std::str::from_utf8(data).ok()?;
+    let is_object = text.trim_ascii_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(text).ok().or_else(|| loose(text)))?
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Seen<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SeenVisitor)
+/// The text of a JSON string, or that of anything else as it is written.
+pub(super) fn text(raw: &RawValue) -> String {
+    read_as(Some(raw)).unwrap_or_else(|| raw.get().to_owned())
+}
+
+/// A whole number in any form that it takes.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit stays at the border")]
+pub(super) fn number(raw: &RawValue) -> Option<i64> {
+    Some(raw.get().trim_matches('"').parse::<f64>().ok()? as i64)
+}
+
+type Fields<'a> = HashMap<String, &'a RawValue>;
+
+/// Reads a chunk whose fields are of other types than they should be: each one by itself.
+fn loose(json: &str) -> Option<Head<'_>> {
+    let fields: Fields<'_> = serde_json::from_str(json).ok()?;
+    let field = |name: &str| fields.get(name).copied().filter(|raw| raw.get() != "null");
+    let choices = match field("choices") {
+        None => None,
+        // An answer in a shape of its own: nobody could read it.
+        Some(raw) => Some(read_as::<Vec<&RawValue>>(Some(raw))?),
+    };
+    Some(Head {
+        id: field("id"),
+        model: field("model"),
+        created: field("created"),
+        choices: choices.map(|choices| choices.into_iter().map(loose_choice).collect()),
+        usage: field("usage"),
+        error: read_as(field("error")),
+    })
+}
+
+fn loose_choice(raw: &RawValue) -> Choice<'_> {
+    let fields: Fields<'_> = read_as(Some(raw)).unwrap_or_default();
+    let field = |name: &str| fields.get(name).copied().filter(|raw| raw.get() != "null");
+    Choice {
+        index: field("index").and_then(number).and_then(|index| index.try_into().ok()).unwrap_or(0),
+        delta: read_as(field("delta")).unwrap_or_default(),
+        finish_reason: field("finish_reason").map(text).map(Cow::Owned),
+        error: read_as(field("error")),
     }
 }
 
-struct SeenVisitor;
+fn read_as<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
 
-impl<'de> Visitor<'de> for SeenVisitor {
-    type Value = Seen<'de>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a delta")
+    #[test]
+    fn fields_of_other_types_are_read_each_by_itself() {
+        let json = r#"{"id":7,"created":1.5e3,"model":null,"choices":[{"index":"1","delta":{"content":"abc"},
+            "finish_reason":5},{"index":2.0,"delta":"?"},3],"error":null,"usage":null}"#;
+        let head = read(json.as_bytes()).unwrap();
+        assert_eq!((head.id.map(text).as_deref(), head.created.and_then(number)), (Some("7"), Some(1_500)));
+        let bits: Vec<_> = head.choices().iter().map(Choice::bit).collect();
+        assert_eq!(bits, [2, 4, 1]);
+        assert_eq!(head.choices()[0].delta.said.text_bytes, 3);
+        assert_eq!(head.choices()[0].finish_reason.as_deref(), Some("5"));
+        assert!(head.model.is_none() && head.usage.is_none() && head.failure().is_none());
     }
 
-    fn visit_unit<E>(self) -> Result<Seen<'de>, E> {
-        Ok(Seen::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen<'de>, A::Error> {
-        let mut seen = Seen::default();
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            match &*name {
-                "role" => {
-                    if let Some(Cow::Borrowed(role)) = map.next_value::<Option<Role<'de>>>()?.map(|role| role.0) {
-                        seen.role = Some(role);
-                    }
-                }
-                "tool_calls" => {
-                    let bytes = map.next_value::<Size>()?.0;
-                    seen.text_bytes += bytes;
-                    seen.calls |= bytes > 0;
-                }
-                "content" | "reasoning" | "reasoning_content" | "refusal" => {
-                    seen.text_bytes += map.next_value::<Size>()?.0;
-                }
-                // The same thoughts once more, in another form: looked at, not counted twice.
-                _ => seen.other |= map.next_value::<Size>()?.0 > 0,
-            }
+    #[test]
+    fn what_is_no_object_or_has_no_list_of_choices_is_no_chunk() {
+        for data in ["", "[]", "null", "{", r#"{"choices":{"0":{}}}"#] {
+            assert!(read(data.as_bytes()).is_none(), "{data}");
         }
-        Ok(seen)
-    }
-}
-
-/// A string that is borrowed where it can be: `Cow` alone would copy it always.
-#[derive(Deserialize)]
-struct Role<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// How much there is in a value: the bytes of its strings, 1 for anything else that is not empty.
-struct Size(usize);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Measure;
-        impl<'de> Visitor<'de> for Measure {
-            type Value = Size;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Size, E> {
-                Ok(Size(text.len()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Size, E> {
-                Ok(Size(0))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Size, E> {
-                Ok(Size(1))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Size, E> {
-                Ok(Size(1))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Size, E> {
-                Ok(Size(1))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Size, E> {
-                Ok(Size(1))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Size, A::Error> {
-                let mut size = 0;
-                while let Some(Size(more)) = seq.next_element()? {
-                    size += more;
-                }
-                Ok(Size(size))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Size, A::Error> {
-                let mut size = 0;
-                while let Some((_, Size(more))) = map.next_entry::<IgnoredAny, Size>()? {
-                    size += more;
-                }
-                Ok(Size(size))
-            }
-        }
-        deserializer.deserialize_any(Measure)
     }
 }

@@ -29,18 +29,15 @@ pub(crate) fn reply(body: Bytes, request: &EmbedRequest, dialect: Dialect) -> Re
     if let Some(error) = &head.error {
         return Err((dialect.explain)(&Words::read(error)));
     }
-    let reported = head.usage.map(|raw| usage::read(raw.get())).transpose().map_err(unreadable)?;
+    let reported = head.usage.map(|raw| usage::read_input(raw.get())).unwrap_or_default();
     let mut served = Served::default();
     served.model = head.model.as_deref().map(Arc::from);
-    let used =
-        reported.map_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(tokens_in(1)), 0), |r| r.usage);
-    let vendor_cost = reported.and_then(|reported| reported.cost);
-    let shown = match reported {
-        Some(reported) if reported.has_cost => {
-            let plain = format!(r#"{{"prompt_tokens":{0},"total_tokens":{0}}}"#, used.prompt_tokens());
-            Object::scan(body)?.edit().set("usage", plain).finish().into_bytes()
-        }
-        _ => body,
+    let used = reported.usage.unwrap_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(tokens_in(1)), 0));
+    let shown = if reported.usage.is_some() && !reported.has_cost {
+        body
+    } else {
+        let plain = format!(r#"{{"prompt_tokens":{0},"total_tokens":{0}}}"#, used.prompt_tokens());
+        Object::scan(body)?.edit().set("usage", plain).finish().into_bytes()
     };
-    Ok(EmbedReply { body: shown, usage: used, vendor_cost, served })
+    Ok(EmbedReply { body: shown, usage: used, vendor_cost: reported.cost, served })
 }

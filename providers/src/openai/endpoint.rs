@@ -67,7 +67,7 @@ impl Endpoint {
             let source = source.map_err(|error| if broke(&error) { error.with_spent(spent) } else { error })?;
             ChatReply::new(Served::default(), prompt_tokens, source)
         } else {
-            whole(bytes(answer, spent).await?, self.dialect)?
+            whole(bytes(answer, spent).await?, prompt_tokens, self.dialect)?
         };
         reply.served_mut().generation = generation;
         Ok(reply)
