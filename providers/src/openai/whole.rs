@@ -37,8 +37,8 @@ struct Choice<'a> {
 /// Reads a 200, which may be an error all the same, and forwards its bytes.
 ///
 /// `prompt_tokens` is the estimate that stands in where the vendor says no usage.
-pub(crate) fn whole(body: &Bytes, prompt_tokens: u64, dialect: Dialect) -> Result<ChatReply> {
-    let head: Head<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+pub(crate) fn whole(body: Bytes, prompt_tokens: u64, dialect: Dialect) -> Result<ChatReply> {
+    let head: Head<'_> = serde_json::from_slice(&body).map_err(unreadable)?;
     let reported = head.usage.map(|raw| usage::read(raw.get())).unwrap_or_default();
     let mut choices = head.choices.iter().flatten();
     let own = head.error.as_ref().or_else(|| choices.clone().find_map(|choice| choice.error.as_ref()));
@@ -63,13 +63,13 @@ pub(crate) fn whole(body: &Bytes, prompt_tokens: u64, dialect: Dialect) -> Resul
     finish.vendor_cost = reported.cost;
     finish.own_key_cost = reported.own_key_cost;
     let shown = if reported.usage == Some(used) && !reported.has_cost {
-        body.clone()
+        body
     } else {
         // Callers see what is booked, and what the vendor charges us is not theirs to see.
         let wire = serde_json::to_vec(&UsageWire::from(&used)).map_err(unreadable)?;
         match head.usage {
-            Some(usage) => replaced(body, usage.get(), &wire),
-            None => Object::scan(body.clone())?.edit().set("usage", wire).finish().into_bytes(),
+            Some(usage) => replaced(&body, usage.get(), &wire),
+            None => Object::scan(body)?.edit().set("usage", wire).finish().into_bytes(),
         }
     };
     Ok(ChatReply::whole_body(prompt_tokens, shown, finish))
