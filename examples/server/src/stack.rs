@@ -37,8 +37,7 @@ impl Shared {
         let upstream = &settings.upstream;
         Self {
             meter,
-            shed: ShedLayer::new(settings.server.max_calls_in_flight)
-                .with_share(settings.server.max_calls_per_key),
+            shed: ShedLayer::new(settings.server.max_calls_in_flight).with_share(settings.server.max_calls_per_key),
             breaker: BreakerLayer::new(Arc::clone(&parts.clock))
                 .with_threshold(upstream.breaker_failures, 50)
                 .with_window(Duration::from_secs(upstream.breaker_window_s))

@@ -134,7 +134,13 @@ impl Asking {
     }
 }
 
-fn finished(gathered: Gathered, scribe: &Scribe, prompt_tokens: u64, budget: &Budget, used: Option<Usage>) -> ChatReply {
+fn finished(
+    gathered: Gathered,
+    scribe: &Scribe,
+    prompt_tokens: u64,
+    budget: &Budget,
+    used: Option<Usage>,
+) -> ChatReply {
     let usage = used.map(|used| budget.done.plus(&used));
     gathered.reply(scribe, prompt_tokens, usage, budget.discarded)
 }

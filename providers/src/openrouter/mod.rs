@@ -90,16 +90,20 @@ impl Provider for OpenRouter {
 /// Tells the vendor the price that the hold was made with: where only dearer hosts are left, it
 /// refuses instead of overspending.
 fn cap_price(edit: &mut Edit<'_>, object: &Object, prices: &PriceList) -> Result<()> {
-    let mut routing: Map<String, Value> = object.read("provider")?.unwrap_or_default();
-    let dearest = |rate: fn(&aihub_core::price::Rates) -> Price| dearest(prices, rate);
     let cap = format!(
         r#"{{"prompt":{},"completion":{}}}"#,
-        dearest(|rates| rates.input).decimal_per_million(),
-        dearest(|rates| rates.output).decimal_per_million()
+        dearest(prices, |rates| rates.input).decimal_per_million(),
+        dearest(prices, |rates| rates.output).decimal_per_million()
     );
-    let cap: Value = serde_json::from_str(&cap).map_err(openai::unreadable)?;
-    routing.insert("max_price".to_owned(), cap);
-    edit.set("provider", Value::Object(routing).to_string());
+    let routing = match object.read::<Map<String, Value>>("provider")? {
+        // Nearly every call: nothing of the caller's to keep, so nothing to parse.
+        None => format!(r#"{{"max_price":{cap}}}"#),
+        Some(mut wishes) => {
+            wishes.insert("max_price".to_owned(), serde_json::from_str(&cap).map_err(openai::unreadable)?);
+            Value::Object(wishes).to_string()
+        }
+    };
+    edit.set("provider", routing);
     Ok(())
 }
 

@@ -1,18 +1,23 @@
 //! Settings: embedded defaults (which are the manual), a file, the environment.
 
+pub(crate) mod check;
 mod load;
 mod secret;
+mod value;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use aihub_core::Plan;
+use aihub_layers::Network;
 use aihub_providers::catalogue::Vendor;
+use secrecy::SecretString;
 use serde::Deserialize;
 
-pub(crate) use load::{DEFAULTS, SettingsError, is_default_address, load};
+pub(crate) use load::{DEFAULTS, SettingsError, is_default, load};
 pub(crate) use secret::Secrets;
+use value::{networks, positive};
 
 /// Everything that can be set; explained in `config.default.toml`.
 #[derive(Debug, Deserialize)]
@@ -33,13 +38,19 @@ pub(crate) struct Settings {
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     pub(crate) workers: usize,
+    #[serde(deserialize_with = "positive")]
     pub(crate) max_body_bytes: usize,
+    #[serde(deserialize_with = "positive")]
     pub(crate) body_timeout_s: u64,
     pub(crate) drain_timeout_s: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) write_timeout_s: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) max_calls_in_flight: usize,
+    #[serde(deserialize_with = "positive")]
     pub(crate) max_calls_per_key: usize,
-    pub(crate) trusted_proxies: Vec<IpAddr>,
+    #[serde(deserialize_with = "networks")]
+    pub(crate) trusted_proxies: Vec<Network>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,13 +84,20 @@ pub(crate) struct Provider {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
+    #[serde(deserialize_with = "positive")]
     pub(crate) first_event_timeout_ms: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) answer_timeout_ms: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) connect_timeout_ms: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) idle_timeout_ms: u64,
     pub(crate) retries: u32,
+    #[serde(deserialize_with = "positive")]
     pub(crate) breaker_failures: u32,
+    #[serde(deserialize_with = "positive")]
     pub(crate) breaker_window_s: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) breaker_pause_s: u64,
 }
 

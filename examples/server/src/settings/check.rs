@@ -1,0 +1,154 @@
+//! Settings that are right each for itself, and without effect or use beside the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aihub_core::Plan;
+use aihub_core::model::{FixedCatalogue, ModelAccess, ModelKind};
+use aihub_core::Catalogue as _;
+use aihub_providers::catalogue::{Entry, Vendor};
+
+use super::{Catalogue, Settings, SettingsError, load};
+
+/// Threads above this number only wait for each other.
+const MOST_WORKERS: usize = 1_024;
+
+/// A century: calendars end, and a key that is to outlive its owner holds for ever.
+const MOST_DAYS: u32 = 36_500;
+
+type Checked = Result<(), SettingsError>;
+
+fn wrong(setting: &str, value: impl std::fmt::Debug, right: impl std::fmt::Display) -> SettingsError {
+    SettingsError(format!("the setting `{setting}` = {value:?} is wrong: {right}"))
+}
+
+/// What the settings say of each other.
+pub(super) fn settings(settings: &Settings) -> Checked {
+    if settings.server.workers > MOST_WORKERS {
+        let right = format!("it has to be at most {MOST_WORKERS}; 0 is one for each core");
+        return Err(wrong("server.workers", settings.server.workers, right));
+    }
+    if settings.keys.expire_after_days > MOST_DAYS {
+        let right = format!("it has to be at most {MOST_DAYS}; 0 is for ever");
+        return Err(wrong("keys.expire_after_days", settings.keys.expire_after_days, right));
+    }
+    settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
+    plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
+}
+
+/// Whether `name`, which `what` says, is a plan.
+pub(crate) fn plan_exists(what: &str, name: &str, plans: &BTreeMap<String, Plan>) -> Checked {
+    if plans.contains_key(name) {
+        return Ok(());
+    }
+    let known: Vec<_> = plans.keys().map(String::as_str).collect();
+    Err(SettingsError(format!("{what} = {name:?} names no plan; there are {}", known.join(", "))))
+}
+
+fn plan(name: &str, plan: &Plan) -> Checked {
+    let setting = |field: &str| format!("plans.{name}.{field}");
+    if !plan.name.is_empty() && plan.name != name {
+        return Err(wrong(&setting("name"), &plan.name, format!("the plan is called `{name}` by its table")));
+    }
+    if plan.requests_per_minute == Some(0) {
+        return Err(wrong(&setting("requests_per_minute"), 0, "it has to be at least 1; leave it out for no limit"));
+    }
+    if plan.default_output_tokens == 0 {
+        return Err(wrong(&setting("default_output_tokens"), 0, "it has to be at least 1"));
+    }
+    match &plan.models {
+        ModelAccess::Only(ids) if ids.is_empty() => {
+            Err(wrong(&setting("models.only"), ids, "it has to name at least one model"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the settings say of models, of which `known` are all and `sold` those of enabled providers.
+pub(crate) fn models(settings: &Settings, known: &[Entry], sold: &FixedCatalogue) -> Checked {
+    let catalogue = &settings.catalogue;
+    aliases(catalogue, known)?;
+    fallbacks(catalogue, known)?;
+    default_model(catalogue, known, sold)?;
+    for (name, plan) in &settings.plans {
+        let ModelAccess::Only(ids) = &plan.models else { continue };
+        let reaches = |id: &str| match id.strip_suffix('*') {
+            Some(prefix) => known.iter().any(|entry| entry.id.starts_with(prefix)),
+            None => find(known, id).is_some(),
+        };
+        if let Some(id) = ids.iter().find(|id| !reaches(id)) {
+            return Err(wrong(&format!("plans.{name}.models.only"), id, NO_MODEL));
+        }
+    }
+    Ok(())
+}
+
+const NO_MODEL: &str = "it is no model; those there are stand in `models.json` and in `catalogue.file`";
+
+fn find<'a>(known: &'a [Entry], id: &str) -> Option<&'a Entry> {
+    known.iter().find(|entry| entry.id == id)
+}
+
+fn aliases(catalogue: &Catalogue, known: &[Entry]) -> Checked {
+    for (alias, id) in &catalogue.aliases {
+        let setting = format!("catalogue.aliases.{alias}");
+        if find(known, alias).is_some() {
+            return Err(wrong(&setting, id, "a model has this name already, and goes before the alias"));
+        }
+        if find(known, id).is_none() {
+            return Err(wrong(&setting, id, NO_MODEL));
+        }
+    }
+    Ok(())
+}
+
+fn fallbacks(catalogue: &Catalogue, known: &[Entry]) -> Checked {
+    for (id, others) in &catalogue.fallbacks {
+        let setting = format!("catalogue.fallbacks.{id}");
+        let Some(entry) = find(known, id) else {
+            return Err(wrong(&setting, others, format!("`{id}` is no model; an alias has the fallbacks of its model")));
+        };
+        for other in others {
+            match find(known, other) {
+                None => return Err(wrong(&setting, other, NO_MODEL)),
+                Some(other) if other.id == entry.id => {
+                    return Err(wrong(&setting, &other.id, "a model is no fallback of itself"));
+                }
+                Some(other) if other.kind != entry.kind => {
+                    let right = format!("its kind is `{}`, and that of `{id}` is `{}`", other.kind, entry.kind);
+                    return Err(wrong(&setting, &other.id, right));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The shipped default may be a model of a vendor that is not enabled: nobody asked for it.
+fn default_model(catalogue: &Catalogue, known: &[Entry], sold: &FixedCatalogue) -> Checked {
+    let id = &catalogue.default_model;
+    let refused = |right: &str| Err(wrong("catalogue.default_model", id, right));
+    if id.is_empty() {
+        return Ok(());
+    }
+    let Some(entry) = find(known, catalogue.aliases.get(id).unwrap_or(id)) else { return refused(NO_MODEL) };
+    if entry.kind != ModelKind::Chat.to_string() {
+        return refused("the developer form chats, and this model does not");
+    }
+    if sold.find(id).is_none() && !sold.list().is_empty() && !load::is_default("catalogue.default_model", id) {
+        return refused("no enabled provider serves it: name another one, or set the key of its vendor");
+    }
+    Ok(())
+}
+
+/// Providers of a dialect sell only what is offered in their name.
+pub(crate) fn offers(known: &[Entry], enabled: &[(Arc<str>, Vendor)]) -> Checked {
+    let sells = |name: &str| known.iter().any(|entry| entry.offers.contains_key(name));
+    match enabled.iter().find(|(name, vendor)| *vendor == Vendor::OpenAi && !sells(name)) {
+        Some((name, _)) => Err(SettingsError(format!(
+            "the setting `providers.{name}` has no effect: no model of `catalogue.file` has an offer of `{name}`"
+        ))),
+        None => Ok(()),
+    }
+}
