@@ -54,8 +54,8 @@ pub(crate) enum Keys {
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What the key is called.
-    #[arg(long)]
+    /// What the key is called, in 200 characters at most.
+    #[arg(long, value_parser = name)]
     pub(crate) name: String,
     /// The plan that its calls are under; `keys.default_plan` where it is absent.
     #[arg(long)]
@@ -63,4 +63,17 @@ pub(crate) struct Create {
     /// The account that pays; a new one where it is absent.
     #[arg(long)]
     pub(crate) account: Option<aihub_core::AccountId>,
+}
+
+/// A name that a list of keys can show, one in a line.
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        Err("a key needs a name to be told from others")
+    } else if text.chars().count() > 200 {
+        Err("a name has at most 200 characters")
+    } else if text.chars().any(char::is_control) {
+        Err("a name is one line of plain text")
+    } else {
+        Ok(text.to_owned())
+    }
 }

@@ -7,16 +7,19 @@ use aihub_core::page::PageRequest;
 use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, SystemClock};
 
 use crate::cli::{Create, Keys};
-use crate::settings::{Settings, SettingsError};
-use crate::{Stop, pepper};
+use crate::settings::{Settings, SettingsError, check};
+use crate::{Stop, parts, pepper};
 
 pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> {
     if settings.store.url.starts_with("memory:") {
         let message = "keys in `memory:` would be gone when this command ends: set DATABASE_URL to a file, such as sqlite://aihub.db";
         return Err(SettingsError(message.to_owned()).into());
     }
-    let clock = Arc::new(SystemClock::new());
-    let store = aihub_storage::open(&settings.store.url, clock.clone()).await?.keys;
+    if let Keys::Create(Create { plan: Some(plan), .. }) = &command {
+        check::plan_exists("--plan", plan, &settings.plans)?;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let store = parts::stores(settings, &clock).await?.keys;
     match command {
         Keys::Create(create) => create_key(create, settings, &*store, &*clock).await,
         Keys::List { account } => list(account, &*store).await,
@@ -30,10 +33,6 @@ pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> 
 
 async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, clock: &dyn Clock) -> Result<(), Stop> {
     let plan = create.plan.unwrap_or_else(|| settings.keys.default_plan.clone());
-    if !settings.plans.contains_key(&plan) {
-        let known: Vec<_> = settings.plans.keys().map(String::as_str).collect();
-        return Err(SettingsError(format!("there is no plan `{plan}`; there are {}", known.join(", "))).into());
-    }
     let pepper = pepper::read(settings)?;
     let now = clock.now();
     let account = create.account.unwrap_or_else(|| AccountId::new(now));

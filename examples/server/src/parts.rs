@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
+use aihub_core::{
+    Catalogue, Clock, ErrorKind, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
+};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_storage::CachedKeys;
+use aihub_storage::{CachedKeys, Stores};
 
-use crate::settings::{self, Secrets, Settings, SettingsError};
+use crate::settings::{self, Secrets, Settings, SettingsError, check};
 use crate::{Stop, pepper};
 
 /// Everything that the server is made of.
@@ -35,23 +37,9 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
-        if plans.get(&settings.keys.default_plan).is_none() {
-            let message = format!(
-                "the setting `keys.default_plan` = {:?} names no plan; there are {}",
-                settings.keys.default_plan,
-                plans.names().join(", ")
-            );
-            return Err(SettingsError(message).into());
-        }
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(&settings.catalogue, &vendors)?;
-        let stores = aihub_storage::open(&settings.store.url, Arc::clone(&clock)).await;
-        let stores = stores.map_err(|error| match error.kind() {
-            aihub_core::ErrorKind::Invalid => {
-                SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}")).into()
-            }
-            _ => Stop::Failed(error),
-        })?;
+        let catalogue = models(settings, &vendors)?;
+        let stores = stores(settings, &clock).await?;
         Ok(Self {
             keys: Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock))),
             pepper: pepper::read(settings)?,
@@ -65,6 +53,18 @@ impl Parts {
     }
 }
 
+/// Opens the store that is named, and no other.
+pub(crate) async fn stores(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Stores, SettingsError> {
+    let opened = aihub_storage::open(&settings.store.url, Arc::clone(clock)).await;
+    opened.map_err(|error| {
+        let what_to_do = match error.kind() {
+            ErrorKind::Invalid => "",
+            _ => "; name a file in a folder that exists and may be written",
+        };
+        SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}{what_to_do}"))
+    })
+}
+
 type Enabled = (Vec<Arc<dyn Provider>>, Vec<(Arc<str>, Vendor)>);
 
 /// The providers that have a key.
@@ -74,7 +74,7 @@ fn providers(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Enabled, Sto
         let wrong = |what: String| SettingsError(format!("the setting `providers.{name}` is wrong: {what}"));
         let keys = keys_of(provider).map_err(wrong)?;
         if keys.0.is_empty() {
-            if settings::is_default_address(name, &provider.base_url) {
+            if settings::is_default(&format!("providers.{name}.base_url"), &provider.base_url) {
                 continue;
             }
             let message = format!("`base_url` is set, but there is no key for it: set `providers.{name}.api_keys`");
@@ -108,40 +108,33 @@ fn keys_of(provider: &settings::Provider) -> Result<Secrets, String> {
             .map_err(|error| format!("`api_keys_file` {} cannot be read: {error}", file.display()))?;
         keys.0.extend(Secrets::split(&text, '\n').0);
     }
+    if keys.0.is_empty() && (provider.api_keys.is_some() || provider.api_keys_file.is_some()) {
+        return Err("its `api_keys` or `api_keys_file` is set, and holds no key".to_owned());
+    }
     Ok(keys)
 }
 
 /// What the enabled providers sell.
-fn models(settings: &settings::Catalogue, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCatalogue, Stop> {
-    let wrong = |what: String| SettingsError(format!("the setting `catalogue.{what}"));
+fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCatalogue, Stop> {
+    let over = &settings.catalogue;
+    let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
     let mut entries = catalogue::shipped()?;
-    if !settings.file.is_empty() {
-        let text = std::fs::read_to_string(&settings.file)
-            .map_err(|error| wrong(format!("file` = {:?} cannot be read: {error}", settings.file)))?;
-        let own =
-            catalogue::read(&text).map_err(|error| wrong(format!("file` = {:?} is wrong: {error}", settings.file)))?;
+    if !over.file.is_empty() {
+        let text = std::fs::read_to_string(&over.file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let own = catalogue::read(&text).map_err(|error| wrong(format!("is wrong: {error}")))?;
         entries.retain(|entry| own.iter().all(|over| over.id != entry.id));
         entries.extend(own);
     }
-    for (name, id) in settings
-        .aliases
-        .iter()
-        .chain(settings.fallbacks.iter().flat_map(|(id, others)| std::iter::repeat(id).zip(others)))
-    {
-        if entries.iter().all(|entry| entry.id != *id) {
-            return Err(wrong(format!(
-                "aliases` or `catalogue.fallbacks` of {name:?} names {id:?}, which is no model"
-            ))
-            .into());
-        }
-    }
+    check::offers(&entries, vendors)?;
     let mut models = Vec::with_capacity(entries.len());
     for entry in &entries {
-        if let Some(mut model) = entry.model(vendors)? {
-            model.fallbacks = settings.fallbacks.get(&*model.id).cloned().unwrap_or_default();
+        if let Some(mut model) = entry.model(vendors).map_err(|error| wrong(format!("is wrong: {error}")))? {
+            model.fallbacks = over.fallbacks.get(&*model.id).cloned().unwrap_or_default();
             models.push(model);
         }
     }
-    let aliases: Vec<_> = settings.aliases.iter().map(|(alias, id)| (alias.clone(), id.clone())).collect();
-    Ok(FixedCatalogue::new(models, &aliases))
+    let aliases: Vec<_> = over.aliases.iter().map(|(alias, id)| (alias.clone(), id.clone())).collect();
+    let sold = FixedCatalogue::new(models, &aliases);
+    check::models(settings, &entries, &sold)?;
+    Ok(sold)
 }

@@ -12,7 +12,7 @@ use crate::settings::{Settings, SettingsError};
 
 /// Reads the pepper; makes its file where there is none yet.
 pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
-    if let Some(secret) = settings.keys.pepper.as_ref().and_then(|secrets| secrets.0.first()) {
+    if let Some(secret) = &settings.keys.pepper {
         let pepper = Pepper::new(secret.expose_secret().as_bytes());
         return pepper.map_err(|error| SettingsError(format!("the setting `keys.pepper` is wrong: {error}")).into());
     }
@@ -20,14 +20,17 @@ pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
         // Keys in memory are gone with the process, and so may be what they were hashed under.
         return Ok(Pepper::random());
     };
-    let failed = |error| Stop::Io { what: format!("the pepper's file {} cannot be used", file.display()), error };
+    let wrong = |error: &dyn std::fmt::Display| {
+        let file = file.display();
+        SettingsError(format!("the setting `keys.pepper_file` names {file}, which cannot be used: {error}"))
+    };
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file).map_err(failed)?,
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file).map_err(|error| wrong(&error))?,
+        Err(error) => return Err(wrong(&error).into()),
     };
     let pepper = Pepper::new(text.trim().as_bytes());
-    pepper.map_err(|error| SettingsError(format!("the pepper's file {} is wrong: {error}", file.display())).into())
+    pepper.map_err(|error| wrong(&error).into())
 }
 
 fn file(settings: &Settings) -> Option<PathBuf> {

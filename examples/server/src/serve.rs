@@ -22,13 +22,16 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let parts = Parts::new(&settings).await?;
     let stop = CancellationToken::new();
     // Opened by the process that serves, and by no other: the file is locked.
-    let sink = JsonLines::open(&settings.store.usage_file, Durability::Process).await?;
+    let sink = JsonLines::open(&settings.store.usage_file, Durability::Process).await;
+    let sink = sink.map_err(|error| SettingsError(format!("the setting `store.usage_file` is wrong: {error}")))?;
     let (meter, records) = MeterLayer::start(Arc::new(sink), Arc::clone(&parts.clock));
     let shared = Shared::new(&parts, meter, &settings);
     let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
     let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
-    if !settings.catalogue.default_model.is_empty() {
-        gateway = gateway.with_default_model(&settings.catalogue.default_model);
+    let default_model = &settings.catalogue.default_model;
+    // What is not sold is no default: callers are told to name a model.
+    if parts.catalogue.find(default_model).is_some() {
+        gateway = gateway.with_default_model(default_model);
     }
     let health = Health { keys: Arc::clone(&parts.keys), providers: parts.providers.names().len(), stop: stop.clone() };
     let routes = Routes::new(gateway, health);
@@ -72,7 +75,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Does everything that `serve` does before it listens, and says what it found.
+/// Does what `serve` does before it opens the usage file and listens, and says what it found.
 pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
     let parts = Parts::new(settings).await?;
     println!("store      {}", settings.store.url.split('@').next_back().unwrap_or_default());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aihub_core::{Call, Error, KeyStore, Operation};
 use aihub_layers::{
-    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, MeterLayer, Network, QuotaLayer,
-    RateLimitLayer, RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
+    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, MeterLayer, QuotaLayer, RateLimitLayer,
+    RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
 };
 use axum::Router;
 use axum::body::Body;
@@ -80,7 +80,6 @@ pub(crate) fn http(
     doors: Router,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let server = &settings.server;
-    let trusted: Vec<Network> = server.trusted_proxies.iter().copied().map(Network::from).collect();
     let keys: Arc<dyn KeyStore> = Arc::clone(&parts.keys);
     let keyed = ServiceBuilder::new()
         // A router takes no errors: they travel on as failures, and become responses in Rescue.
@@ -88,7 +87,7 @@ pub(crate) fn http(
         // By its head alone: nobody without a key makes the server read a body.
         .layer(
             AuthenticateLayer::new(keys, parts.pepper.clone(), Arc::clone(&parts.plans), Arc::clone(&parts.clock))
-                .with_trusted_proxies(trusted),
+                .with_trusted_proxies(server.trusted_proxies.clone()),
         )
         // Needs the caller; a refused request costs no body either.
         .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aihub_core::Plan;
-use aihub_core::model::{FixedCatalogue, ModelAccess, ModelKind};
 use aihub_core::Catalogue as _;
+use aihub_core::model::{FixedCatalogue, ModelKind};
+use aihub_core::plan::{ModelAccess, Plan};
 use aihub_providers::catalogue::{Entry, Vendor};
 
 use super::{Catalogue, Settings, SettingsError, load};
@@ -106,7 +106,11 @@ fn fallbacks(catalogue: &Catalogue, known: &[Entry]) -> Checked {
     for (id, others) in &catalogue.fallbacks {
         let setting = format!("catalogue.fallbacks.{id}");
         let Some(entry) = find(known, id) else {
-            return Err(wrong(&setting, others, format!("`{id}` is no model; an alias has the fallbacks of its model")));
+            return Err(wrong(
+                &setting,
+                others,
+                format!("`{id}` is no model; an alias has the fallbacks of its model"),
+            ));
         };
         for other in others {
             match find(known, other) {

@@ -1,19 +1,19 @@
-//! Reading settings, and saying in one line what is wrong with them.
+//! Reading settings: defaults, file and environment over each other.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use figment::error::Kind;
+use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
-use figment::{Figment, Source};
 
-use super::Settings;
+use super::explain::explain;
+use super::{Settings, check};
 
 pub(crate) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 /// Variables that mean the same everywhere, and the setting that each of them is.
-const WELL_KNOWN: [(&str, &str); 3] = [
+pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
     ("DATABASE_URL", "store.url"),
     ("OPENROUTER_API_KEY", "providers.openrouter.api_keys"),
     ("GEMINI_API_KEY", "providers.gemini.api_keys"),
@@ -46,13 +46,14 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
         return Err(SettingsError("REDIS_URL is set, but this build keeps no state in Redis: unset it".to_owned()));
     }
     figment = figment.merge(Env::prefixed("AIHUB_").split("__"));
-    figment.extract().map_err(|error| explain(&figment, &error, &known))
+    let settings = figment.extract().map_err(|error| explain(&figment, &error, &known))?;
+    check::settings(&settings)?;
+    Ok(settings)
 }
 
-/// Whether `address` is the one that provider `name` has by default.
-pub(crate) fn is_default_address(name: &str, address: &str) -> bool {
-    let default = Figment::from(Toml::string(DEFAULTS)).extract_inner::<String>(&format!("providers.{name}.base_url"));
-    default.is_ok_and(|default| default == address)
+/// Whether `value` is what `setting` is by default.
+pub(crate) fn is_default(setting: &str, value: &str) -> bool {
+    Figment::from(Toml::string(DEFAULTS)).extract_inner::<String>(setting).is_ok_and(|default| default == value)
 }
 
 /// Every setting that there is, as a path with dots.
@@ -72,35 +73,4 @@ fn keys(figment: &Figment) -> BTreeSet<String> {
         walk("", &dict, &mut found);
     }
     found
-}
-
-fn explain(figment: &Figment, error: &figment::Error, known: &BTreeSet<String>) -> SettingsError {
-    let mut path = error.path.join(".");
-    let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
-        Some(Source::File(file)) => file.display().to_string(),
-        _ => metadata.name.to_string(),
-    });
-    let from = source.map(|name| format!(" (set by {name})")).unwrap_or_default();
-    if let Kind::UnknownField(field, _) = &error.kind {
-        if error.path.last().map(String::as_str) != Some(field) {
-            path = [error.path.clone(), vec![field.clone()]].concat().join(".");
-        }
-        let value = shown(figment, &path);
-        let nearest =
-            known.iter().max_by(|a, b| strsim::jaro_winkler(a, &path).total_cmp(&strsim::jaro_winkler(b, &path)));
-        let hint = nearest.map(|name| format!("; the nearest is `{name}`")).unwrap_or_default();
-        return SettingsError(format!("there is no setting `{path}`{value}{from}{hint}"));
-    }
-    let value = shown(figment, &path);
-    SettingsError(format!("the setting `{path}`{value}{from} is wrong: {}", error.kind))
-}
-
-/// The value of a setting, unless it could be a secret.
-fn shown(figment: &Figment, path: &str) -> String {
-    let secret = ["key", "pepper", "secret", "password", "token", "url"].iter().any(|word| path.contains(word));
-    match figment.find_value(path) {
-        Ok(_) if secret => " = …".to_owned(),
-        Ok(Value::Dict(..)) | Err(_) => String::new(),
-        Ok(value) => serde_json::to_string(&value).map_or_else(|_| String::new(), |text| format!(" = {text}")),
-    }
 }

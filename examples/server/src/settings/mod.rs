@@ -1,6 +1,7 @@
 //! Settings: embedded defaults (which are the manual), a file, the environment.
 
 pub(crate) mod check;
+mod explain;
 mod load;
 mod secret;
 mod value;
@@ -64,7 +65,7 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Keys {
     #[serde(default)]
-    pub(crate) pepper: Option<Secrets>,
+    pub(crate) pepper: Option<SecretString>,
     pub(crate) pepper_file: String,
     pub(crate) default_plan: String,
     pub(crate) expire_after_days: u32,
