@@ -4,6 +4,8 @@
 //! This is what lets a request pass through with its bytes as they are. The alternative, to parse
 //! into structures and to serialise again, is what makes other gateways cost several times as much.
 
+mod words;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,15 +13,21 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// More top-level fields than any dialect has.
 const MOST_FIELDS: usize = 256;
 
+/// More levels than any request has; readers that recurse take no more, among them this one's own.
+const MOST_LEVELS: usize = 128;
+
+/// What a gzip stream starts with (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// A JSON object (RFC 8259) as its bytes; checked to its end when it was scanned.
 ///
-/// A field that occurs twice is refused: two readers may take different ones, and the second
-/// reader here is a vendor who bills.
+/// Names are compared by what they mean, however they are escaped. A field that occurs twice is
+/// refused: two readers may take different ones, and the second reader here is a vendor who bills.
 #[derive(Debug, Clone)]
 pub struct Object {
     bytes: Bytes,
@@ -29,8 +37,17 @@ pub struct Object {
 
 #[derive(Debug, Clone)]
 struct Field {
+    /// Between its quotes.
     name: Range<usize>,
+    /// The name where it is written with escapes, as Python writes whatever is not ASCII.
+    plain: Option<Box<str>>,
     value: Range<usize>,
+}
+
+impl Field {
+    fn name<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {
+        self.plain.as_deref().map_or(&text[self.name.clone()], str::as_bytes)
+    }
 }
 
 impl Object {
@@ -38,13 +55,14 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not one whole JSON object in UTF-8.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not one whole JSON object in UTF-8, or when a
+    /// field is nested more than 128 levels deep.
     pub fn scan(bytes: Bytes) -> Result<Self> {
         Self::scan_with(bytes, "", std::marker::PhantomData::<IgnoredAny>).map(|(object, _)| object)
     }
 
     /// As [`Object::scan`], and reads the value of field `name` by `seed` in the same pass, so that
-    /// a long field is not walked twice. [`Object::get`] does not find that field afterwards.
+    /// a long field is not walked twice. How deep it may be nested is the seed's affair.
     ///
     /// # Errors
     ///
@@ -53,13 +71,16 @@ impl Object {
     where
         S: for<'de> DeserializeSeed<'de, Value = T> + 's,
     {
-        let text = simdutf8::basic::from_utf8(&bytes)
-            .map_err(|_| Error::new(crate::ErrorKind::Invalid, "The body is not UTF-8").with_code("invalid_json"))?;
+        let text = simdutf8::basic::from_utf8(&bytes).map_err(|_| not_text(&bytes))?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let scan = Scan { text, name, seed };
-        let (fields, value) = scan.deserialize(&mut reader).map_err(|error| malformed(&error))?;
+        let (mut fields, seeded, value) = scan.deserialize(&mut reader).map_err(|error| malformed(&error))?;
         reader.end().map_err(|error| malformed(&error))?;
-        let end = text.trim_end_matches([' ', '\n', '\r', '\t']).len() - 1;
+        let end = text.trim_end_matches(SPACE).len() - 1;
+        if let Some(at) = seeded {
+            let before = fields.get(at + 1).map_or(end, |next| next.name.start - 1);
+            fields[at].value = between(text, fields[at].name.end + 1, before);
+        }
         Ok((Self { fields: fields.into(), end, bytes }, value))
     }
 
@@ -88,7 +109,7 @@ impl Object {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        serde_json::from_str(value).map_err(|error| Error::invalid(name, format!("`{name}` {}", plain(&error))))
+        serde_json::from_str(value).map_err(|error| Error::invalid(name, format!("`{name}` {}", words::plain(&error))))
     }
 
     /// The whole object as a value.
@@ -106,7 +127,7 @@ impl Object {
     }
 
     fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| &self.bytes[field.name.clone()] == name.as_bytes())
+        self.fields.iter().find(|field| field.name(&self.bytes) == name.as_bytes())
     }
 }
 
@@ -121,7 +142,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let path = error.path().to_string();
         // At the root it is not a field that is wrong: it is no object at all.
         if error.inner().is_data() && path != "." {
-            Error::invalid(path.clone(), format!("`{path}` {}", plain(error.inner())))
+            Error::invalid(path.clone(), format!("`{path}` {}", words::plain(error.inner())))
+        } else if bytes.starts_with(&GZIP) {
+            not_text(bytes)
         } else {
             malformed(error.inner())
         }
@@ -130,26 +153,75 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// A value of ours that could not be written: a fault of this side.
 pub fn unwritable(error: serde_json::Error) -> Error {
-    Error::new(crate::ErrorKind::Internal, "The answer could not be written").with_source(error)
+    Error::new(ErrorKind::Internal, "The answer could not be written").with_source(error)
 }
 
-/// What a seed found wrong with a field that is well-formed JSON.
+/// What a seed found wrong with a field that is well-formed JSON. Where it starts with a path in
+/// backticks, that is the field.
 pub(crate) fn about(field: &'static str, error: &Error) -> Error {
     let text = error.message();
+    if let Some(wanted) = text.strip_prefix(WANTED) {
+        return Error::invalid(field, format!("`{field}` has to be {wanted}"));
+    }
     let text = text.split_once(PREAMBLE).map_or(text, |(_, rest)| rest);
-    Error::invalid(field, text.split(" at line ").next().unwrap_or(text).to_owned())
+    let text = text.split(" at line ").next().unwrap_or(text);
+    let path = text.strip_prefix('`').and_then(|rest| rest.split('`').next());
+    Error::invalid(path.unwrap_or(field), text.to_owned())
 }
 
+/// Refuses a value that is nested deeper than any request is. It was read without recursion.
+pub(crate) fn check_levels<E: serde::de::Error>(json: &str) -> Result<(), E> {
+    if json.len() <= 2 * MOST_LEVELS {
+        return Ok(());
+    }
+    let (mut levels, mut rest) = (0_usize, json.as_bytes().iter());
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'{' | b'[' if levels == MOST_LEVELS => {
+                return Err(E::custom(format_args!("it is nested more than {MOST_LEVELS} levels deep")));
+            }
+            b'{' | b'[' => levels += 1,
+            b'}' | b']' => levels -= 1,
+            b'"' => {
+                while rest.find(|byte| matches!(byte, b'"' | b'\\')) == Some(&b'\\') {
+                    rest.next();
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+const WANTED: &str = "The body has to be JSON: ";
 const PREAMBLE: &str = "The body is not the JSON object that was expected: ";
 
 fn malformed(error: &serde_json::Error) -> Error {
-    Error::new(crate::ErrorKind::Invalid, format!("{PREAMBLE}{error}")).with_code("invalid_json")
+    let message = match words::wanted(error) {
+        Some(wanted) => format!("{WANTED}{wanted}"),
+        None => format!("{PREAMBLE}{error}"),
+    };
+    Error::new(ErrorKind::Invalid, message).with_code("invalid_json")
 }
 
-fn plain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let sentence = text.split(" at line ").next().unwrap_or(&text);
-    format!("is wrong: {sentence}")
+#[cold]
+fn not_text(bytes: &[u8]) -> Error {
+    if bytes.starts_with(&GZIP) {
+        return Error::new(ErrorKind::UnsupportedMedia, "Compressed bodies are not taken: send the JSON as it is");
+    }
+    Error::new(ErrorKind::Invalid, "The body is not UTF-8").with_code("invalid_json")
+}
+
+const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
+
+/// Where the value is, of a name that ends at `from`, with nothing but a comma after it `until` there.
+fn between(text: &str, from: usize, until: usize) -> Range<usize> {
+    let value = text[from..until].trim_start_matches(SPACE);
+    let value = value.strip_prefix(':').unwrap_or(value).trim_start_matches(SPACE);
+    let start = until - value.len();
+    let value = value.trim_end_matches(SPACE);
+    let value = value.strip_suffix(',').unwrap_or(value).trim_end_matches(SPACE);
+    start..start + value.len()
 }
 
 struct Scan<'s, 'de, S> {
@@ -162,7 +234,7 @@ impl<'de, S, T> DeserializeSeed<'de> for Scan<'_, 'de, S>
 where
     S: for<'any> DeserializeSeed<'any, Value = T>,
 {
-    type Value = (Vec<Field>, Option<T>);
+    type Value = (Vec<Field>, Option<usize>, Option<T>);
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -173,7 +245,7 @@ impl<'de, S, T> Visitor<'de> for Scan<'_, 'de, S>
 where
     S: for<'any> DeserializeSeed<'any, Value = T>,
 {
-    type Value = (Vec<Field>, Option<T>);
+    type Value = (Vec<Field>, Option<usize>, Option<T>);
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an object")
@@ -185,25 +257,33 @@ where
             start..start + part.len()
         };
         let mut fields: Vec<Field> = Vec::with_capacity(12);
-        let (mut seed, mut value) = (Some(self.seed), None);
-        while let Some(name) = map.next_key::<&'de str>()? {
-            let name_at = place(name);
-            if fields.iter().any(|field| self.text[field.name.clone()] == *name) {
+        let (mut seed, mut seeded, mut value) = (Some(self.seed), None, None);
+        while let Some(quoted) = map.next_key::<&'de RawValue>()?.map(RawValue::get) {
+            let plain = if quoted.contains('\\') {
+                Some(serde_json::from_str::<Box<str>>(quoted).map_err(serde::de::Error::custom)?)
+            } else {
+                None
+            };
+            let name = plain.as_deref().unwrap_or(&quoted[1..quoted.len() - 1]);
+            if fields.iter().any(|field| field.name(self.text.as_bytes()) == name.as_bytes()) {
                 return Err(serde::de::Error::custom(format_args!("field `{name}` occurs twice")));
             }
             if fields.len() == MOST_FIELDS {
                 return Err(serde::de::Error::custom("too many fields"));
             }
-            let value_at = match seed.take_if(|_| name == self.name) {
-                Some(seed) => {
-                    value = Some(map.next_value_seed(seed)?);
-                    0..0
-                }
-                None => place(map.next_value::<&'de RawValue>()?.get()),
+            let value_at = if let Some(seed) = seed.take_if(|_| name == self.name) {
+                value = Some(map.next_value_seed(seed)?);
+                seeded = Some(fields.len());
+                0..0 // Known once the next name is.
+            } else {
+                let value = map.next_value::<&'de RawValue>()?.get();
+                check_levels(value)?;
+                place(value)
             };
-            fields.push(Field { name: name_at, value: value_at });
+            let name = place(quoted);
+            fields.push(Field { name: name.start + 1..name.end - 1, plain, value: value_at });
         }
-        Ok((fields, value))
+        Ok((fields, seeded, value))
     }
 }
 
@@ -212,24 +292,21 @@ where
 pub struct Edit<'a> {
     object: &'a Object,
     cuts: Vec<(Range<usize>, Bytes)>,
-    added: Vec<u8>,
+    added: Vec<(String, Bytes)>,
 }
 
 impl Edit<'_> {
-    /// Gives field `name` the value `json`; adds the field where it is not there.
+    /// Gives field `name` the value `json`; adds the field where it is not there. Said twice, the last
+    /// value holds.
     ///
     /// A field is never taken out: `null` means the same as absent in every dialect spoken here,
     /// and a hole would cost the care of its commas.
     pub fn set(&mut self, name: &str, json: impl Into<Bytes>) -> &mut Self {
         let json = json.into();
         if let Some(field) = self.object.field(name) {
-            self.cuts.push((field.value.clone(), json));
+            replace(&mut self.cuts, field.value.clone(), json);
         } else {
-            if !self.object.fields.is_empty() || !self.added.is_empty() {
-                self.added.push(b',');
-            }
-            self.added.extend_from_slice(format!("{name:?}:").as_bytes());
-            self.added.extend_from_slice(&json);
+            replace(&mut self.added, name.to_owned(), json);
         }
         self
     }
@@ -241,7 +318,16 @@ impl Edit<'_> {
             return Segments(vec![bytes.clone()]);
         }
         if !self.added.is_empty() {
-            self.cuts.push((self.object.end..self.object.end, std::mem::take(&mut self.added).into()));
+            let mut added = Vec::new();
+            for (name, json) in self.added.drain(..) {
+                if !self.object.fields.is_empty() || !added.is_empty() {
+                    added.push(b',');
+                }
+                added.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
+                added.push(b':');
+                added.extend_from_slice(&json);
+            }
+            self.cuts.push((self.object.end..self.object.end, added.into()));
         }
         self.cuts.sort_by_key(|(range, _)| range.start);
         let mut parts = Vec::with_capacity(2 * self.cuts.len() + 1);
@@ -253,6 +339,14 @@ impl Edit<'_> {
         }
         parts.push(bytes.slice(from..));
         Segments(parts)
+    }
+}
+
+/// The last value that something is given is the one that it has.
+fn replace<K: PartialEq>(values: &mut Vec<(K, Bytes)>, key: K, json: Bytes) {
+    match values.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, value)) => *value = json,
+        None => values.push((key, json)),
     }
 }
 
@@ -284,52 +378,4 @@ impl From<Bytes> for Segments {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scan(text: &'static str) -> Result<Object> {
-        Object::scan(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn edited(text: &'static str, name: &str, json: &'static str) -> String {
-        let parts = scan(text).unwrap().edit().set(name, json).finish();
-        String::from_utf8(parts.into_bytes().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn replaces_and_adds_without_touching_the_rest() {
-        assert_eq!(edited(r#"{"a": 1 , "b":{"a":2}}"#, "a", "9"), r#"{"a": 9 , "b":{"a":2}}"#);
-        assert_eq!(edited("{\"a\":1}\n", "c", "true"), "{\"a\":1,\"c\":true}\n");
-        assert_eq!(edited("{ }", "c", "1"), r#"{ "c":1}"#);
-    }
-
-    #[test]
-    fn an_untouched_object_is_the_same_bytes() {
-        let object = scan(r#"{"a":1}"#).unwrap();
-        let same = object.edit().finish().into_bytes();
-        assert_eq!(same.as_ptr(), object.bytes().as_ptr());
-    }
-
-    #[test]
-    fn refuses_what_two_readers_may_read_differently() {
-        for text in [
-            r#"{"model":"a","model":"b"}"#,
-            r#"{"mod\u0065l":"a"}"#,
-            "[1]",
-            "{\"a\":1} x",
-            "{\"a\":\n",
-            "",
-            "{\"a\":1,}",
-        ] {
-            assert!(scan(text).is_err(), "{text} passed");
-        }
-    }
-
-    #[test]
-    fn reads_a_field_or_says_which_is_wrong() {
-        let object = scan(r#"{"n":2,"s":"x","z":null}"#).unwrap();
-        assert_eq!(object.read::<u32>("n").unwrap(), Some(2));
-        assert_eq!(object.read::<u32>("z").unwrap(), None);
-        assert_eq!(object.read::<u32>("s").unwrap_err().param(), Some("s"));
-    }
-}
+mod tests;
