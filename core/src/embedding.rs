@@ -17,7 +17,7 @@ use crate::usage::{Outcome, Usage};
 
 /// What is embedded.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a string, a list of strings, or tokens as numbers")]
 pub enum EmbedInput {
     /// One text.
     Text(String),

@@ -134,7 +134,7 @@ pub struct Message {
 
 /// The content of a message.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a string or a list of parts")]
 pub enum Content {
     /// Plain text.
     Text(String),
@@ -236,7 +236,7 @@ pub struct FunctionSpec {
 
 /// Whether and what the model must call.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`none`, `auto`, `required`, or an object that names a function")]
 pub enum ToolChoice {
     /// `none`, `auto` or `required`.
     Mode(String),
@@ -299,7 +299,7 @@ pub struct FunctionCall {
 
 /// Where an answer stops.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a string or a list of strings")]
 pub enum Stop {
     /// At this text.
     One(String),

@@ -3,12 +3,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
+use serde_json::value::RawValue;
 
-/// Tokens charged for an image, an audio clip or a file whose size cannot be told without decoding
-/// it: the highest figure that vendors publish for one image.
-const MEDIA_TOKENS: u64 = 1_120;
+use crate::json::check_levels;
+
+/// Tokens of an image, whatever its size, and the least of a file: the highest figure that vendors
+/// publish for one image.
+const IMAGE_TOKENS: u64 = 1_120;
+
+/// Bytes of sound in a token: at 32 tokens a second, the most that vendors count, and 64 kbit/s.
+const AUDIO_BYTES: usize = 250;
+
+/// A page of a document: the most tokens that vendors publish for one, and how many bytes it has.
+const PAGE_TOKENS: u64 = 3_000;
+const PAGE_BYTES: u64 = 50_000;
 
 /// Tokens around each message, as vendors count them.
 const MESSAGE_TOKENS: u64 = 4;
@@ -27,16 +37,18 @@ pub const fn tokens_in(bytes: usize) -> u64 {
 pub struct Prompt {
     /// Messages.
     pub messages: u32,
-    /// Bytes of text, tool arguments and tool results.
+    /// Bytes of text, tool arguments, tool results, and of whatever is not known here.
     pub text_bytes: usize,
     /// Images, audio clips and files.
     pub media: u32,
+    /// An upper estimate of their tokens: images by the piece, the others by their size.
+    pub media_tokens: u64,
 }
 
 impl Prompt {
     /// An upper estimate of its tokens.
     pub const fn tokens(&self) -> u64 {
-        tokens_in(self.text_bytes) + self.messages as u64 * MESSAGE_TOKENS + self.media as u64 * MEDIA_TOKENS
+        tokens_in(self.text_bytes) + self.messages as u64 * MESSAGE_TOKENS + self.media_tokens
     }
 }
 
@@ -61,12 +73,12 @@ impl<'de> Visitor<'de> for PromptSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Prompt, A::Error> {
         let mut prompt = Prompt::default();
-        let mut calls: Vec<String> = Vec::new();
-        while let Some(message) = seq.next_element::<Message<'_>>()? {
+        let mut calls: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(message) = seq.next_element_seed(MessageSeed { at: prompt.messages, prompt: &mut prompt })? {
             let at = prompt.messages;
-            if message.role == "tool" {
-                let answered = message.tool_call_id.as_deref();
-                if !answered.is_some_and(|id| calls.iter().any(|call| call == id)) {
+            if message.role.as_ref().is_some_and(|role| role.0 == "tool") {
+                let answered = message.tool_call_id.as_ref();
+                if !answered.is_some_and(|id| calls.contains(&id.0)) {
                     return Err(A::Error::custom(format_args!(
                         "`messages[{at}]` is a tool result without a call: its `tool_call_id` is that of no earlier tool call"
                     )));
@@ -74,27 +86,92 @@ impl<'de> Visitor<'de> for PromptSeed {
             }
             for call in message.tool_calls.into_iter().flatten() {
                 prompt.text_bytes += call.function.map_or(0, |f| f.name.0 + f.arguments.0);
-                calls.extend(call.id.map(Cow::into_owned));
+                if let Some(id) = call.id {
+                    prompt.text_bytes += id.len();
+                    calls.push(id);
+                }
             }
+            prompt.text_bytes += message.tool_call_id.map_or(0, |id| id.0.len());
             prompt.messages += 1;
-            prompt.text_bytes += message.content.text_bytes;
-            prompt.media += message.content.media;
         }
         Ok(prompt)
     }
 }
 
-/// A message, as far as it is looked at. Derived, so that `null` and absent are alike.
+/// The fields of a message that are looked at.
 #[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum MessageField {
+    Role,
+    Content,
+    ToolCalls,
+    ToolCallId,
+    #[serde(other)]
+    Other,
+}
+
+/// A message, as far as it is not only weighed. `null` and absent are alike.
+#[derive(Default)]
 struct Message<'a> {
-    #[serde(borrow)]
-    role: Cow<'a, str>,
-    #[serde(default)]
-    content: Content,
-    #[serde(default, borrow)]
+    role: Option<Text<'a>>,
     tool_calls: Option<Vec<Call<'a>>>,
-    #[serde(default, borrow)]
-    tool_call_id: Option<Cow<'a, str>>,
+    tool_call_id: Option<Text<'a>>,
+}
+
+/// A string, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads message `at`, and adds what is in it to the prompt.
+struct MessageSeed<'p> {
+    at: u32,
+    prompt: &'p mut Prompt,
+}
+
+impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
+    type Value = Message<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Message<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MessageSeed<'_> {
+    type Value = Message<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object for each message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<'de>, A::Error> {
+        let mut message = Message::default();
+        // Two readers may take different ones of two: the fields that decide have to be single.
+        let mut seen = [false; 4];
+        while let Some(field) = map.next_key::<MessageField>()? {
+            let twice = |name| A::Error::custom(format_args!("`messages[{}]` has `{name}` twice", self.at));
+            match field {
+                MessageField::Role if std::mem::replace(&mut seen[0], true) => return Err(twice("role")),
+                MessageField::Content if std::mem::replace(&mut seen[1], true) => return Err(twice("content")),
+                MessageField::ToolCalls if std::mem::replace(&mut seen[2], true) => return Err(twice("tool_calls")),
+                MessageField::ToolCallId if std::mem::replace(&mut seen[3], true) => return Err(twice("tool_call_id")),
+                MessageField::Role => message.role = Some(map.next_value()?),
+                MessageField::Content => {
+                    map.next_value_seed(ContentSeed { message: self.at, prompt: &mut *self.prompt })?;
+                }
+                MessageField::ToolCalls => message.tool_calls = map.next_value()?,
+                MessageField::ToolCallId => message.tool_call_id = map.next_value()?,
+                MessageField::Other => self.prompt.text_bytes += unknown(&mut map)?,
+            }
+        }
+        if message.role.is_some() { Ok(message) } else { Err(A::Error::missing_field("role")) }
+    }
+}
+
+/// The weight of a value that nothing is known of: its bytes. `null` and switches weigh nothing.
+fn unknown<'de, A: MapAccess<'de>>(map: &mut A) -> Result<usize, A::Error> {
+    let json = map.next_value::<&'de RawValue>()?.get();
+    check_levels(json)?;
+    Ok(if matches!(json, "null" | "true" | "false") { 0 } else { json.len() })
 }
 
 #[derive(Deserialize)]
@@ -135,96 +212,134 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-/// `content`: a string, a list of parts, or nothing.
-#[derive(Default)]
-struct Content {
-    text_bytes: usize,
-    media: u32,
+/// `content`: a string, a list of parts, or nothing; added to the prompt.
+struct ContentSeed<'p> {
+    message: u32,
+    prompt: &'p mut Prompt,
 }
 
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
+impl<'de> DeserializeSeed<'de> for ContentSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+impl<'de> Visitor<'de> for ContentSeed<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("`content` as a string or a list of parts")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
-        Ok(Content { text_bytes: text.len(), media: 0 })
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.prompt.text_bytes += text.len();
+        Ok(())
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Content, E> {
-        Ok(Content::default())
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
-        let mut content = Content::default();
-        while let Some(part) = seq.next_element::<Part>()? {
-            content.text_bytes += part.text_bytes;
-            content.media += u32::from(part.is_media);
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut part = 0;
+        while let Some(()) =
+            seq.next_element_seed(PartSeed { message: self.message, part, prompt: &mut *self.prompt })?
+        {
+            part += 1;
         }
-        Ok(content)
+        Ok(())
     }
 }
 
-/// One part of a message.
-struct Part {
-    text_bytes: usize,
-    is_media: bool,
+/// One part of a message; added to the prompt.
+struct PartSeed<'p> {
+    message: u32,
+    part: u32,
+    prompt: &'p mut Prompt,
 }
 
-impl<'de> Deserialize<'de> for Part {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PartVisitor)
+/// The fields of a part that are looked at.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum PartField {
+    Type,
+    Text,
+    Refusal,
+    ImageUrl,
+    InputAudio,
+    File,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for PartSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct PartVisitor;
-
-impl<'de> Visitor<'de> for PartVisitor {
-    type Value = Part;
+impl<'de> Visitor<'de> for PartSeed<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a content part")
+        f.write_str("an object for each part of `content`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
-        let mut part = Part { text_bytes: 0, is_media: false };
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut typed = false;
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            match &*name {
-                "type" => {
+        while let Some(field) = map.next_key::<PartField>()? {
+            let tokens = match field {
+                PartField::Type => {
                     let _: Length = map.next_value()?;
                     typed = true;
+                    continue;
                 }
-                "text" | "refusal" => part.text_bytes += map.next_value::<Option<Length>>()?.unwrap_or_default().0,
-                "image_url" => {
+                PartField::Text | PartField::Refusal => {
+                    self.prompt.text_bytes += map.next_value::<Option<Length>>()?.unwrap_or_default().0;
+                    continue;
+                }
+                PartField::Other => {
+                    self.prompt.text_bytes += unknown(&mut map)?;
+                    continue;
+                }
+                PartField::ImageUrl => {
                     let image = map.next_value::<Image<'de>>()?;
-                    check_data_url(&image.url)?;
-                    part.is_media = true;
+                    data_in(&image.url).map_err(|why| self.wrong("image_url.url", why))?;
+                    IMAGE_TOKENS
                 }
-                "input_audio" => {
+                PartField::InputAudio => {
                     let audio = map.next_value::<Data<'de>>()?;
-                    check_base64(audio.data.as_deref().unwrap_or_default(), "input_audio.data")?;
-                    part.is_media = true;
+                    let bytes = decoded(audio.data.as_deref().unwrap_or_default());
+                    let bytes = bytes.map_err(|why| self.wrong("input_audio.data", why))?;
+                    bytes.div_ceil(AUDIO_BYTES) as u64
                 }
-                "file" => {
+                PartField::File => {
                     let file = map.next_value::<File<'de>>()?;
-                    file.file_data.as_deref().map_or(Ok(()), check_data_url)?;
-                    part.is_media = true;
+                    let data = file.file_data.as_deref().unwrap_or_default();
+                    let bytes = data_in(data).map_err(|why| self.wrong("file.file_data", why))?;
+                    let tokens = if data.starts_with("data:text/") {
+                        tokens_in(bytes)
+                    } else {
+                        (bytes as u64).saturating_mul(PAGE_TOKENS) / PAGE_BYTES
+                    };
+                    tokens.max(IMAGE_TOKENS)
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
+            };
+            self.prompt.media += 1;
+            self.prompt.media_tokens += tokens;
         }
-        if typed { Ok(part) } else { Err(A::Error::missing_field("type")) }
+        if typed { Ok(()) } else { Err(A::Error::missing_field("type")) }
+    }
+}
+
+impl PartSeed<'_> {
+    #[cold]
+    fn wrong<E: de::Error>(&self, field: &str, why: &str) -> E {
+        E::custom(format_args!("`messages[{}].content[{}].{field}` {why}", self.message, self.part))
     }
 }
 
@@ -246,20 +361,28 @@ struct File<'a> {
     file_data: Option<Cow<'a, str>>,
 }
 
-fn check_data_url<E: de::Error>(url: &str) -> Result<(), E> {
+/// How many bytes a data URL holds; none where it is an address.
+fn data_in(url: &str) -> Result<usize, &'static str> {
     match url.strip_prefix("data:").map(|rest| rest.split_once(";base64,")) {
-        None => Ok(()),
-        Some(Some((_, data))) => check_base64(data, "a data URL"),
-        Some(None) => Err(E::custom("a data URL has the form `data:<type>;base64,<data>`")),
+        None => Ok(0),
+        Some(Some((_, data))) => decoded(data),
+        Some(None) => Err("is a data URL that does not have the form `data:<type>;base64,<data>`"),
     }
 }
 
-/// Whether `data` is base 64 (RFC 4648 §4), padded or not: said here, at the door, since vendors
-/// answer it with anything from 400 to 500.
-fn check_base64<E: de::Error>(data: &str, what: &str) -> Result<(), E> {
+/// How many bytes `data` is in base 64 (RFC 4648 §4), padded or not. What is no base 64 is refused
+/// here, at the door, since vendors answer it with anything from 400 to 500.
+fn decoded(data: &str) -> Result<usize, &'static str> {
     let bare = data.trim_end_matches('=');
     let sound = data.len() - bare.len() <= 2
         && bare.len() % 4 != 1
         && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    if sound && !bare.is_empty() { Ok(()) } else { Err(E::custom(format_args!("{what} does not hold valid base64"))) }
+    if sound && !bare.is_empty() {
+        Ok(bare.len() / 4 * 3 + bare.len() % 4 * 3 / 4)
+    } else {
+        Err("does not hold valid base64")
+    }
 }
+
+#[cfg(test)]
+mod tests;

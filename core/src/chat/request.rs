@@ -192,12 +192,12 @@ mod tests {
             (serde_json::json!({"model": "m", "messages": [{"role": "user", "content": 7}]}), "messages[0].content"),
             (
                 serde_json::json!({"model": "m", "messages": [{"role": "tool", "tool_call_id": "x", "content": "r"}]}),
-                "messages",
+                "messages[0]",
             ),
             (
                 serde_json::json!({"model": "m", "messages": [{"role": "user", "content": [
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,@@"}}]}]}),
-                "messages",
+                "messages[0].content[0].image_url.url",
             ),
         ];
         for (body, param) in cases {
