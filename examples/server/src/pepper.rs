@@ -37,7 +37,8 @@ fn file(settings: &Settings) -> Option<PathBuf> {
     if !settings.keys.pepper_file.is_empty() {
         return Some(PathBuf::from(&settings.keys.pepper_file));
     }
-    let database = settings.store.url.strip_prefix("sqlite://")?;
+    let database = settings.store.url.strip_prefix("sqlite:")?;
+    let database = database.strip_prefix("//").unwrap_or(database);
     Some(PathBuf::from(format!("{database}.pepper")))
 }
 

@@ -32,6 +32,9 @@ pub(super) fn settings(settings: &Settings) -> Checked {
         let right = format!("it has to be at most {MOST_DAYS}; 0 is for ever");
         return Err(wrong("keys.expire_after_days", settings.keys.expire_after_days, right));
     }
+    if settings.store.usage_file.is_empty() {
+        return Err(wrong("store.usage_file", "", "it has to name a file: without it nothing would be billed"));
+    }
     settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
     plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
 }

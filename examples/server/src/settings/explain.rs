@@ -59,10 +59,12 @@ fn origin(metadata: Option<&Metadata>, path: &str) -> Option<String> {
 /// What would be right, in one line and without the value, which may be a secret.
 fn right(kind: &Kind) -> String {
     match kind {
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if expected.starts_with("struct") => {
-            "it has to be a table of settings".to_owned()
-        }
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("it has to be {expected}"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => match expected.to_string().as_str() {
+            "u32" | "u64" | "usize" => "it has to be a whole number that is not negative".to_owned(),
+            "i64" => "it has to be a whole number".to_owned(),
+            table if table.starts_with("struct") => "it has to be a table of settings".to_owned(),
+            other => format!("it has to be {other}"),
+        },
         Kind::UnknownVariant(_, all) => format!("it has to be one of {}", all.join(", ")),
         // A parser of TOML draws the line and points at the place: the words around the drawing say enough.
         Kind::Message(text) => {
