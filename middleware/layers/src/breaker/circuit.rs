@@ -34,6 +34,10 @@ pub(super) enum Admission {
 pub(super) struct Circuit {
     /// `period (24 bits) | failures (20) | calls (20)` of one eighth of the window each.
     buckets: [AtomicU64; 8],
+    /// `period (24 bits) | key (40)` of the last failure.
+    blamed: AtomicU64,
+    /// The last period in which keys failed that were not one and the same; 0 is never.
+    several: AtomicU64,
     /// On the clock's elapsed face; 0 is closed.
     open_until_us: AtomicU64,
     probing: AtomicBool,
@@ -58,14 +62,14 @@ impl Circuit {
         }
     }
 
-    /// A call that passed has ended, in which way ever; `failed` is a fault of the upstream.
-    pub(super) fn count(&self, settings: &Settings, now: Duration, failed: bool) {
-        self.add(settings, now, u64::from(failed), 1);
+    /// A call that passed has ended, in which way ever; `failed` is the key that met a fault of the upstream.
+    pub(super) fn count(&self, settings: &Settings, now: Duration, failed: Option<u64>) {
+        self.add(settings, now, failed, 1);
     }
 
     /// A call that was counted as good has failed after all.
-    pub(super) fn broke_off(&self, settings: &Settings, now: Duration) {
-        self.add(settings, now, 1, 0);
+    pub(super) fn broke_off(&self, settings: &Settings, now: Duration, key: u64) {
+        self.add(settings, now, Some(key), 0);
     }
 
     /// The probe has ended.
@@ -85,20 +89,21 @@ impl Circuit {
         self.probing.store(false, Ordering::Release);
     }
 
-    fn add(&self, settings: &Settings, now: Duration, failures: u64, calls: u64) {
+    fn add(&self, settings: &Settings, now: Duration, failed: Option<u64>, calls: u64) {
         if self.open_until_us.load(Ordering::Relaxed) != 0 {
             return; // A straggler from before it opened says nothing new.
         }
         let period = period(settings, now);
         let bucket = &self.buckets[usize::try_from(period % BUCKETS).unwrap_or(0)];
         let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
-            let (then, failed, called) = unpack(packed);
-            let (failed, called) = if then == period & 0xff_ffff { (failed, called) } else { (0, 0) };
-            Some(pack(period, failed + failures, called + calls))
+            let (then, failures, called) = unpack(packed);
+            let (failures, called) = if then == period & 0xff_ffff { (failures, called) } else { (0, 0) };
+            Some(pack(period, failures + u64::from(failed.is_some()), called + calls))
         });
-        if failures > 0 {
+        if let Some(key) = failed {
+            let enough = self.enough(settings, period, key);
             let (failed, called) = self.sum(period);
-            if failed >= u64::from(settings.failures) && failed * 100 >= called * u64::from(settings.percent) {
+            if failed >= enough && failed * 100 >= called * u64::from(settings.percent) {
                 let until = us(now.saturating_add(settings.rest)).max(1);
                 // Only from closed: who opens it first says for how long.
                 let _ = self.open_until_us.compare_exchange(0, until, Ordering::AcqRel, Ordering::Relaxed);
@@ -106,12 +111,30 @@ impl Circuit {
         }
     }
 
+    /// How many failures open it: twice as many while all of them are of one key, whose requests may be
+    /// what breaks. A threshold of one is one.
+    fn enough(&self, settings: &Settings, period: u64, key: u64) -> u64 {
+        let blamed = (period & 0xff_ffff) << 40 | key >> 24;
+        let last = self.blamed.swap(blamed, Ordering::Relaxed);
+        if last != 0 && recent(period, last >> 40) && last << 24 != blamed << 24 {
+            self.several.store(period, Ordering::Relaxed);
+        }
+        let several = self.several.load(Ordering::Relaxed);
+        let alone = several == 0 || !recent(period, several);
+        u64::from(settings.failures) << u32::from(alone && settings.failures > 1)
+    }
+
     fn sum(&self, period: u64) -> (u64, u64) {
         let counts = self.buckets.iter().map(|bucket| unpack(bucket.load(Ordering::Relaxed)));
         counts
-            .filter(|(then, ..)| (period.wrapping_sub(*then) & 0xff_ffff) < BUCKETS)
+            .filter(|(then, ..)| recent(period, *then))
             .fold((0, 0), |(failed, called), (_, f, c)| (failed + f, called + c))
     }
+}
+
+/// Whether period `then` is within the window that ends with `period`.
+fn recent(period: u64, then: u64) -> bool {
+    period.wrapping_sub(then) & 0xff_ffff < BUCKETS
 }
 
 /// Periods start at 1, so that a bucket of zeros is never mistaken for one of the present window.
@@ -142,12 +165,18 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// A failure of another key than the last one.
+    fn fail(circuit: &Circuit, now: Duration) {
+        let key = circuit.blamed.load(Ordering::Relaxed).wrapping_add(1) << 24;
+        circuit.count(&SETTINGS, now, Some(key));
+    }
+
     #[test]
     fn opens_at_the_threshold_and_says_until_when() {
         let circuit = Circuit::default();
         for _ in 0..3 {
             assert_eq!(circuit.admit(at(0)), Admission::Pass);
-            circuit.count(&SETTINGS, at(0), true);
+            fail(&circuit, at(0));
         }
         assert_eq!(circuit.admit(at(4_000)), Admission::Refused { retry_after: Duration::from_secs(6) });
     }
@@ -156,31 +185,46 @@ mod tests {
     fn a_share_below_the_ratio_does_not_open_it() {
         let circuit = Circuit::default();
         for _ in 0..10 {
-            circuit.count(&SETTINGS, at(0), false);
+            circuit.count(&SETTINGS, at(0), None);
         }
         for _ in 0..9 {
-            circuit.count(&SETTINGS, at(0), true);
+            fail(&circuit, at(0));
         }
         assert_eq!(circuit.admit(at(0)), Admission::Pass);
-        circuit.broke_off(&SETTINGS, at(0));
+        circuit.broke_off(&SETTINGS, at(0), 1);
         assert!(matches!(circuit.admit(at(0)), Admission::Refused { .. }), "10 of 19");
+    }
+
+    #[test]
+    fn one_key_alone_opens_it_later() {
+        let circuit = Circuit::default();
+        for _ in 0..5 {
+            circuit.count(&SETTINGS, at(0), Some(1 << 30));
+            assert_eq!(circuit.admit(at(0)), Admission::Pass);
+        }
+        circuit.count(&SETTINGS, at(0), Some(1 << 30));
+        assert!(matches!(circuit.admit(at(0)), Admission::Refused { .. }), "twice the threshold");
+        let circuit = Circuit::default();
+        (0..3).for_each(|_| circuit.count(&SETTINGS, at(0), Some(1 << 30)));
+        circuit.count(&SETTINGS, at(0), Some(2 << 30));
+        assert!(matches!(circuit.admit(at(0)), Admission::Refused { .. }), "a second key fails as well");
     }
 
     #[test]
     fn failures_leave_the_window_as_it_slides() {
         let circuit = Circuit::default();
-        circuit.count(&SETTINGS, at(0), true);
-        circuit.count(&SETTINGS, at(1_000), true);
-        circuit.count(&SETTINGS, at(8_500), true);
+        fail(&circuit, at(0));
+        fail(&circuit, at(1_000));
+        fail(&circuit, at(8_500));
         assert_eq!(circuit.admit(at(8_500)), Admission::Pass, "the first is 8.5 s old");
-        circuit.count(&SETTINGS, at(8_600), true);
+        fail(&circuit, at(8_600));
         assert!(matches!(circuit.admit(at(8_600)), Admission::Refused { .. }), "three within 8 s");
     }
 
     #[test]
     fn half_open_lets_one_probe_pass_at_a_time() {
         let circuit = Circuit::default();
-        (0..3).for_each(|_| circuit.count(&SETTINGS, at(0), true));
+        (0..3).for_each(|_| fail(&circuit, at(0)));
         assert_eq!(circuit.admit(at(10_000)), Admission::Probe);
         assert!(matches!(circuit.admit(at(10_000)), Admission::Refused { .. }));
         circuit.abandoned();
@@ -190,7 +234,7 @@ mod tests {
         assert_eq!(circuit.admit(at(21_000)), Admission::Probe);
         circuit.probed(&SETTINGS, at(21_000), false);
         assert_eq!(circuit.admit(at(21_000)), Admission::Pass);
-        circuit.count(&SETTINGS, at(21_000), true);
+        fail(&circuit, at(21_000));
         assert_eq!(circuit.admit(at(21_000)), Admission::Pass, "old failures are forgotten");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! There is one circuit for each provider and model. It opens when enough calls of a sliding window
 //! have failed, and enough of a share of them; then attempts fail at once, with an error that says that
-//! another upstream may do and when to come back. After a rest, one attempt at a time probes.
+//! another upstream may do and when to come back. While all failures are of one key, it takes twice as
+//! many: it may be the requests of that key that break. After a rest, one attempt at a time probes.
 //!
 //! Only faults of the vendor count ([`Error::is_upstream_fault`]) and streams that break off. A request
 //! that the vendor refuses, as the caller's fault or for want of a feature, proves that the vendor is well.
@@ -141,8 +142,9 @@ where
             Admission::Probe => true,
             Admission::Refused { retry_after } => return Box::pin(async move { Err(open(retry_after)) }),
         };
+        let key = attempt.call.caller.key.id.as_uuid().as_u64_pair().1;
         let mut passage =
-            Passage { circuit, clock: Arc::clone(&self.layer.clock), settings: self.layer.settings, probe };
+            Passage { circuit, clock: Arc::clone(&self.layer.clock), settings: self.layer.settings, probe, key };
         let answer = self.inner.call(attempt);
         Box::pin(async move {
             match answer.await {
@@ -151,7 +153,7 @@ where
                     Ok(reply
                         .watch(Box::new(move |ending: &Ending| {
                             if ending.outcome == Outcome::UpstreamFailed {
-                                passage.circuit.broke_off(&passage.settings, passage.clock.elapsed());
+                                passage.circuit.broke_off(&passage.settings, passage.clock.elapsed(), passage.key);
                             }
                             Box::pin(std::future::ready(()))
                         }))
@@ -173,6 +175,8 @@ struct Passage {
     clock: Arc<dyn Clock>,
     settings: Settings,
     probe: bool,
+    /// Random bits of the caller's key, enough to tell it from others.
+    key: u64,
 }
 
 impl Passage {
@@ -181,7 +185,7 @@ impl Passage {
         if std::mem::take(&mut self.probe) {
             self.circuit.probed(&self.settings, now, failed);
         } else {
-            self.circuit.count(&self.settings, now, failed);
+            self.circuit.count(&self.settings, now, failed.then_some(self.key));
         }
     }
 }
