@@ -59,7 +59,7 @@ fn origin(metadata: Option<&Metadata>, path: &str) -> Option<String> {
 /// What would be right, in one line and without the value, which may be a secret.
 fn right(kind: &Kind) -> String {
     match kind {
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => match expected.to_string().as_str() {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => match expected.as_str() {
             "u32" | "u64" | "usize" => "it has to be a whole number that is not negative".to_owned(),
             "i64" => "it has to be a whole number".to_owned(),
             table if table.starts_with("struct") => "it has to be a table of settings".to_owned(),
