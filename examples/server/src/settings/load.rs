@@ -12,6 +12,10 @@ use super::{Settings, check};
 
 pub(crate) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
+/// Variables of this name that are not the server's: what this repository's suites and their clients
+/// read may stand in the same environment.
+const OF_TOOLS: [&str; 6] = ["api_key", "base_url", "free_key", "vendors_bin", "vendors_url", "wire_samples"];
+
 /// Variables that mean the same everywhere, and the setting that each of them is.
 pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
     ("DATABASE_URL", "store.url"),
@@ -45,7 +49,7 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
     if std::env::var("REDIS_URL").is_ok_and(|url| !url.is_empty()) {
         return Err(SettingsError("REDIS_URL is set, but this build keeps no state in Redis: unset it".to_owned()));
     }
-    figment = figment.merge(Env::prefixed("AIHUB_").split("__"));
+    figment = figment.merge(Env::prefixed("AIHUB_").ignore(&OF_TOOLS).split("__"));
     let settings = figment.extract().map_err(|error| explain(&figment, &error, &known))?;
     check::settings(&settings)?;
     Ok(settings)

@@ -219,3 +219,11 @@ fn commands_print_what_they_say() {
     }
     assert_eq!(aihub(folder.path(), &["serv"]).output().unwrap().status.code(), Some(64));
 }
+
+#[test]
+fn what_the_suites_and_their_clients_read_is_no_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = aihub(folder.path(), &["check"]);
+    let output = check.env("AIHUB_WIRE_SAMPLES", "samples").env("AIHUB_API_KEY", "ahub_live_x").output().unwrap();
+    assert_eq!(last_line(&output), "ok");
+}
