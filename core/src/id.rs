@@ -9,6 +9,12 @@ use crate::error::Error;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// Digits of five bits that 128 bits take.
+const DIGITS: usize = 26;
+
+/// The longest text form: no prefix is longer than six bytes.
+const LONGEST: usize = 6 + DIGITS;
+
 /// Makes one identifier type: a [`Uuid`] of version 7 (RFC 9562) with a prefix in its text form.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident = $prefix:literal) => {
@@ -38,9 +44,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(Self::PREFIX)?;
-                let mut text = [0; 26];
-                f.write_str(encode(self.0, &mut text))
+                f.write_str(encode(Self::PREFIX, self.0, &mut [0; LONGEST]))
             }
         }
 
@@ -62,7 +66,7 @@ macro_rules! id {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(encode(Self::PREFIX, self.0, &mut [0; LONGEST]))
             }
         }
 
@@ -98,17 +102,20 @@ fn stamped(at: jiff::Timestamp) -> Uuid {
     Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos))
 }
 
-fn encode(uuid: Uuid, text: &mut [u8; 26]) -> &str {
+fn encode<'t>(prefix: &str, uuid: Uuid, text: &'t mut [u8; LONGEST]) -> &'t str {
+    let text = &mut text[..prefix.len() + DIGITS];
+    let (start, digits) = text.split_at_mut(prefix.len());
+    start.copy_from_slice(prefix.as_bytes());
     let mut bits = uuid.as_u128();
-    for place in text.iter_mut().rev() {
+    for place in digits.iter_mut().rev() {
         *place = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
-    std::str::from_utf8(text).expect("the alphabet is ASCII")
+    std::str::from_utf8(text).expect("the prefix and the alphabet are ASCII")
 }
 
 fn decode(text: &str) -> Option<Uuid> {
-    if text.len() != 26 || text.as_bytes()[0] > b'7' {
+    if text.len() != DIGITS || text.as_bytes()[0] > b'7' {
         return None;
     }
     text.bytes()

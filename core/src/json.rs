@@ -95,6 +95,11 @@ impl Object {
         std::str::from_utf8(&self.bytes[field.value.clone()]).ok()
     }
 
+    /// The names of the top-level fields, in their order, as they are meant: without escapes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter_map(|field| std::str::from_utf8(field.name(&self.bytes)).ok())
+    }
+
     /// Whether a field is there with another value than `null`.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value != "null")

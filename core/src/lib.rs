@@ -8,6 +8,7 @@ pub mod chat;
 pub mod conformance;
 pub mod embedding;
 pub mod error;
+mod fixed;
 pub mod id;
 pub mod json;
 pub mod key;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use crate::error::Error;
+use crate::fixed::Fixed;
 
 /// An ISO 4217 currency code of three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,13 +82,10 @@ impl Money {
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is no decimal, is finer than a nano-unit, or
     /// does not fit.
     pub fn parse(text: &str, currency: Currency) -> Result<Self, Error> {
-        let wrong = || Error::invalid("amount", "an amount is a decimal with at most nine places");
-        let amount = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text)).map_err(|_| wrong())?;
-        let nanos = amount.checked_mul(Decimal::from(1_000_000_000)).ok_or_else(wrong)?.normalize();
-        if nanos.scale() != 0 {
-            return Err(wrong());
-        }
-        i64::try_from(nanos.mantissa()).map(|nanos| Self { nanos, currency }).map_err(|_| wrong())
+        let amount = decimal(text, Decimal::from_str_exact);
+        amount
+            .and_then(|amount| Self::exact(amount, currency))
+            .ok_or_else(|| Error::invalid("amount", "an amount is a decimal with at most nine places"))
     }
 
     /// As [`Money::parse`], for amounts that vendors report: digits finer than a nano-unit are
@@ -97,10 +95,17 @@ impl Money {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is no decimal or does not fit.
     pub fn parse_rounded(text: &str, currency: Currency) -> Result<Self, Error> {
-        let amount = Decimal::from_scientific(text)
-            .or_else(|_| Decimal::from_str(text))
-            .map_err(|_| Error::invalid("amount", "an amount is a decimal number"))?;
-        Self::parse(&amount.round_dp(9).to_string(), currency)
+        let amount = decimal(text, Decimal::from_str);
+        amount
+            .and_then(|amount| Self::exact(amount.round_dp(9), currency))
+            .ok_or_else(|| Error::invalid("amount", "an amount is a decimal number"))
+    }
+
+    /// `None` when it is finer than a nano-unit or does not fit.
+    fn exact(amount: Decimal, currency: Currency) -> Option<Self> {
+        let nanos = amount.checked_mul(Decimal::from(1_000_000_000))?.normalize();
+        let nanos = i64::try_from(nanos.mantissa()).ok().filter(|_| nanos.scale() == 0)?;
+        Some(Self { nanos, currency })
     }
 
     /// The amount in nano-units.
@@ -133,9 +138,15 @@ impl Money {
     }
 }
 
+/// Reads a number in either notation.
+fn decimal(text: &str, plain: fn(&str) -> rust_decimal::Result<Decimal>) -> Option<Decimal> {
+    let read = if text.contains(['e', 'E']) { Decimal::from_scientific } else { plain };
+    read(text).ok()
+}
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.decimal(), self.currency)
+        write!(f, "{} {}", Fixed::<9>(self.nanos), self.currency)
     }
 }
 
@@ -146,7 +157,7 @@ impl fmt::Debug for Money {
 }
 
 /// `{"amount":"0.00256995","currency":"USD"}`.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Deserialize)]
 struct Wire {
     amount: String,
     currency: String,
@@ -154,7 +165,11 @@ struct Wire {
 
 impl serde::Serialize for Money {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire { amount: self.decimal().to_string(), currency: self.currency.to_string() }.serialize(serializer)
+        use serde::ser::SerializeStruct as _;
+        let mut wire = serializer.serialize_struct("Money", 2)?;
+        wire.serialize_field("amount", &format_args!("{}", Fixed::<9>(self.nanos)))?;
+        wire.serialize_field("currency", self.currency.as_str())?;
+        wire.end()
     }
 }
 
@@ -201,6 +216,8 @@ mod tests {
         fn text_form_is_exact(nanos: i64) {
             let money = Money::from_nanos(nanos, Currency::USD);
             prop_assert_eq!(Money::parse(&money.decimal().to_string(), Currency::USD).unwrap(), money);
+            prop_assert_eq!(money.to_string(), format!("{} USD", money.decimal()));
+            prop_assert_eq!(serde_json::from_value::<Money>(serde_json::to_value(money).unwrap()).unwrap(), money);
         }
     }
 }

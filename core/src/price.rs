@@ -1,10 +1,12 @@
 //! Prices: whole pico-units per token, and what a usage costs by them.
 
+use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
+use crate::fixed::Fixed;
 use crate::money::{Currency, Money};
 use crate::usage::Usage;
 
@@ -40,9 +42,9 @@ impl Price {
         self.0
     }
 
-    /// The price as a decimal of units per million tokens.
-    pub fn decimal_per_million(self) -> Decimal {
-        Decimal::new(self.0, 6).normalize()
+    /// The price as a decimal of units per million tokens, without trailing zeros.
+    pub fn decimal_per_million(self) -> impl fmt::Display {
+        Fixed::<6>(self.0)
     }
 
     /// The sum, for vendors whose cache price is a surcharge; saturates.

@@ -7,32 +7,45 @@ use serde::{Deserialize, Serialize};
 /// Vendors nest their figures differently (`OpenAI`: cached inside prompt, reasoning inside
 /// completion; Gemini: cached inside prompt, thoughts beside candidates; Anthropic: all beside
 /// each other). Each provider takes them apart once, so that nothing downstream has to know.
+///
+/// As JSON, a bucket that only some calls have is left out where it is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Usage {
     /// Prompt tokens that were neither read from nor written to a cache, and are not media.
     pub input: u64,
     /// Prompt tokens read from the vendor's cache.
+    #[serde(skip_serializing_if = "zero")]
     pub cache_read: u64,
     /// Prompt tokens written to the vendor's cache.
+    #[serde(skip_serializing_if = "zero")]
     pub cache_write: u64,
     /// Prompt tokens of audio.
+    #[serde(skip_serializing_if = "zero")]
     pub audio_input: u64,
     /// Prompt tokens of images.
+    #[serde(skip_serializing_if = "zero")]
     pub image_input: u64,
     /// Prompt tokens that tools of the vendor brought in (search results, fetched pages).
+    #[serde(skip_serializing_if = "zero")]
     pub tool_input: u64,
     /// Visible text tokens of the answer.
     pub output: u64,
     /// Tokens the model thought with.
+    #[serde(skip_serializing_if = "zero")]
     pub reasoning: u64,
     /// Audio tokens of the answer.
+    #[serde(skip_serializing_if = "zero")]
     pub audio_output: u64,
     /// Image tokens of the answer.
+    #[serde(skip_serializing_if = "zero")]
     pub image_output: u64,
     /// Searches that the vendor ran, in pieces.
+    #[serde(skip_serializing_if = "zero")]
     pub searches: u64,
     /// `true` when the vendor gave no figure and this one was measured here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }
 
@@ -110,6 +123,11 @@ impl Usage {
             estimated: self.estimated || other.estimated,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+fn zero(bucket: &u64) -> bool {
+    *bucket == 0
 }
 
 /// How a call ended, for the record and for who pays.

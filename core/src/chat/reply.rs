@@ -156,8 +156,7 @@ impl ChatReply {
     /// A reply that is whole already, as the JSON of a `chat.completion`; `prompt_tokens` as in
     /// [`new`](Self::new).
     pub fn whole_body(prompt_tokens: u64, body: Bytes, finish: Finish) -> Self {
-        let events = [Ok(ChatEvent::Whole(body)), Ok(ChatEvent::Finish(Box::new(finish)))];
-        Self::from_events(prompt_tokens, futures_util::stream::iter(events))
+        Self::new(Served::default(), prompt_tokens, Whole { body, given: false, finish: Some(Box::new(finish)) })
     }
 
     /// Who served it, to be completed by those who know more.
@@ -299,20 +298,44 @@ impl Reply for ChatReply {
     }
 }
 
+/// An answer that is whole: two events.
+struct Whole {
+    body: Bytes,
+    given: bool,
+    finish: Option<Box<Finish>>,
+}
+
+impl Stream for Whole {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !std::mem::replace(&mut self.given, true) {
+            return Poll::Ready(Some(Ok(ChatEvent::Whole(self.body.clone()))));
+        }
+        Poll::Ready(self.finish.take().map(|finish| Ok(ChatEvent::Finish(finish))))
+    }
+}
+
+impl ChatSource for Whole {
+    fn so_far(&self) -> Usage {
+        // What was counted needs no measuring, which would read the answer once more.
+        self.finish.as_ref().and_then(|finish| finish.usage).unwrap_or_else(|| said_in(&self.body).usage(0))
+    }
+}
+
 /// Events of a provider that does not count by itself.
 struct Counted {
     events: Pin<Box<dyn Stream<Item = Result<ChatEvent>> + Send>>,
     said: Said,
 }
 
-impl Counted {
-    /// Adds what the choices in `json` say; what cannot be read says nothing.
-    fn add(&mut self, json: &[u8]) {
-        let choices = serde_json::from_slice::<Choices<'_>>(json).map_or_else(|_| Vec::new(), |answer| answer.choices);
-        for choice in &choices {
-            self.said += choice.saying.said;
-        }
+/// What the choices in `json` say; what cannot be read says nothing.
+fn said_in(json: &[u8]) -> Said {
+    let mut said = Said::default();
+    for choice in serde_json::from_slice::<Choices<'_>>(json).iter().flat_map(|answer| &answer.choices) {
+        said += choice.saying.said;
     }
+    said
 }
 
 /// An answer or a piece of one, as far as it is measured.
@@ -339,8 +362,8 @@ impl Stream for Counted {
                     self.said += Said::from(&choice.delta);
                 }
             }
-            Some(Ok(ChatEvent::Frames(events))) => frames::data(events).for_each(|data| self.add(&data)),
-            Some(Ok(ChatEvent::Whole(body))) => self.add(body),
+            Some(Ok(ChatEvent::Frames(events))) => frames::data(events).for_each(|data| self.said += said_in(&data)),
+            Some(Ok(ChatEvent::Whole(body))) => self.said += said_in(body),
             _ => {}
         }
         Poll::Ready(event)

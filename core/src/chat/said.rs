@@ -1,6 +1,5 @@
 //! How much an answer says: what stands in for tokens where the vendor gives no figure.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -89,6 +88,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Saying<'a> {
     }
 }
 
+/// The fields of a message or a delta that are told apart. Not read as texts: serde makes a new string of each name.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum SayingField {
+    Role,
+    Content,
+    Refusal,
+    Reasoning,
+    ReasoningContent,
+    ReasoningDetails,
+    ToolCalls,
+    FunctionCall,
+    Images,
+    Audio,
+    #[serde(other)]
+    Other,
+}
+
 struct SayingVisitor;
 
 impl<'de> Visitor<'de> for SayingVisitor {
@@ -106,26 +123,28 @@ impl<'de> Visitor<'de> for SayingVisitor {
         let mut saying = Saying::default();
         // The same thoughts come under up to three names: they are counted once.
         let (mut thoughts, mut details) = (0, 0);
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(name) = map.next_key::<SayingField>()? {
             let field = map.next_value::<Amount<'de>>()?;
-            match &*name {
-                "role" => saying.role = field.word,
-                "content" | "refusal" => saying.said += field.said,
-                "reasoning" | "reasoning_content" => thoughts = thoughts.max(field.said.text_bytes),
-                "reasoning_details" => {
+            match name {
+                SayingField::Role => saying.role = field.word,
+                SayingField::Content | SayingField::Refusal => saying.said += field.said,
+                SayingField::Reasoning | SayingField::ReasoningContent => {
+                    thoughts = thoughts.max(field.said.text_bytes);
+                }
+                SayingField::ReasoningDetails => {
                     details = field.bytes();
                     saying.other |= field.any;
                 }
-                "tool_calls" | "function_call" => {
+                SayingField::ToolCalls | SayingField::FunctionCall => {
                     saying.said += field.said;
                     saying.calls |= field.any;
                 }
-                "images" => saying.said.images += field.items.max(field.said.images),
-                "audio" => {
+                SayingField::Images => saying.said.images += field.items.max(field.said.images),
+                SayingField::Audio => {
                     saying.said += field.said;
                     saying.other |= field.any;
                 }
-                _ => saying.other |= field.any,
+                SayingField::Other => saying.other |= field.any,
             }
         }
         if thoughts == 0 {
@@ -162,6 +181,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Amount<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AmountVisitor)
     }
+}
+
+/// The fields of a part that are told apart.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum AmountField {
+    Id,
+    Type,
+    Format,
+    ImageUrl,
+    Data,
+    #[serde(other)]
+    Other,
 }
 
 struct AmountVisitor;
@@ -214,14 +246,14 @@ impl<'de> Visitor<'de> for AmountVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount<'de>, A::Error> {
         let mut amount = Amount::default();
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(name) = map.next_key::<AmountField>()? {
             let field = map.next_value::<Amount<'de>>()?;
             amount.any |= field.any;
-            match &*name {
-                "id" | "type" | "format" => {}
-                "image_url" => amount.said.images += u64::from(field.any),
-                "data" => amount.said.audio_characters += field.bytes(),
-                _ => amount.said += field.said,
+            match name {
+                AmountField::Id | AmountField::Type | AmountField::Format => {}
+                AmountField::ImageUrl => amount.said.images += u64::from(field.any),
+                AmountField::Data => amount.said.audio_characters += field.bytes(),
+                AmountField::Other => amount.said += field.said,
             }
         }
         Ok(amount)

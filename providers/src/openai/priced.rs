@@ -3,13 +3,11 @@
 //! A call is held for at the price of its offer. What would change that price behind the hold is
 //! refused before anything is sent, unless the operator prices it otherwise (`with_paid_extras()`).
 
-use std::fmt;
-
 use aihub_core::json::Object;
 use aihub_core::{Error, Result};
 use memchr::memmem;
 use serde::Deserialize;
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// A field with a price of its own.
@@ -72,7 +70,7 @@ const HELD: [&str; 9] =
 /// take for another field.
 pub(crate) fn check(object: &Object, table: &[Priced], permitted: bool) -> Result<()> {
     if let Some((name, known)) = misspelt(object, table) {
-        return Err(Error::invalid(&*name, format!("`{name}` is not a field: write `{known}`")));
+        return Err(Error::invalid(name, format!("`{name}` is not a field: write `{known}`")));
     }
     if permitted {
         return Ok(());
@@ -155,32 +153,13 @@ fn fold(name: &str) -> String {
 }
 
 /// A top-level field that differs from a known one only in case, with the known one.
-fn misspelt(object: &Object, table: &[Priced]) -> Option<(String, &'static str)> {
-    struct Names<'a>(&'a [Priced]);
-
-    impl<'de> Visitor<'de> for Names<'_> {
-        type Value = Option<(String, &'static str)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = None;
-            while let Some((name, _)) = map.next_entry::<&'de str, IgnoredAny>()? {
-                if name.is_ascii() && !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                    continue;
-                }
-                let folded = fold(name);
-                let known = HELD.into_iter().chain(self.0.iter().map(|field| field.name));
-                found =
-                    found.or(known.into_iter().find(|known| *known == folded).map(|known| (name.to_owned(), known)));
-            }
-            Ok(found)
-        }
-    }
-    // It was read before: there is nothing wrong with it.
-    serde_json::Deserializer::from_slice(object.bytes()).deserialize_map(Names(table)).ok().flatten()
+fn misspelt<'a>(object: &'a Object, table: &[Priced]) -> Option<(&'a str, &'static str)> {
+    let shouted = object.names().filter(|name| !name.is_ascii() || name.bytes().any(|byte| byte.is_ascii_uppercase()));
+    shouted.find_map(|name| {
+        let folded = fold(name);
+        let mut known = HELD.into_iter().chain(table.iter().map(|field| field.name));
+        known.find(|known| *known == folded).map(|known| (name, known))
+    })
 }
 
 #[cfg(test)]

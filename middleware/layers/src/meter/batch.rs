@@ -89,61 +89,82 @@ struct Batcher {
     phase: watch::Receiver<Phase>,
 }
 
-impl Batcher {
-    async fn run(mut self) -> Vec<UsageRecord> {
-        let mut batch = Vec::with_capacity(self.batch);
-        let mut waiting = Vec::new();
-        while self.gather(&mut batch, &mut waiting).await {
-            if !batch.is_empty() && !self.deliver(&batch).await {
-                break;
-            }
-            batch.clear();
-            for waits in waiting.drain(..) {
-                // Whoever does not wait any more has left; the record is taken all the same.
-                let _ = waits.send(());
-            }
-        }
-        self.items.close();
-        while let Ok(item) = self.items.try_recv() {
-            batch.push(item.record);
-        }
-        batch
+/// Records on their way to the sink, and who waits for them.
+struct Batch {
+    records: Vec<UsageRecord>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn add(&mut self, item: Item) {
+        self.records.push(item.record);
+        self.waiting.extend(item.taken);
     }
 
-    /// Fills the batch until it is full, its first record has waited long enough, somebody waits for
-    /// one of its records, or a stop is asked for; `false` when nothing will come any more.
-    ///
-    /// Records are taken out of the queue as they come, and not only when the time is over: their
-    /// places are needed by the calls that follow.
-    async fn gather(&mut self, batch: &mut Vec<UsageRecord>, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
-        let mut items = Vec::new();
-        let ripe = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(ripe);
+    /// The sink has it.
+    fn taken(&mut self) {
+        self.records.clear();
+        for waits in self.waiting.drain(..) {
+            // Whoever does not wait any more has left; the record is taken all the same.
+            let _ = waits.send(());
+        }
+    }
+}
+
+impl Batcher {
+    async fn run(mut self) -> Vec<UsageRecord> {
+        let mut batch = Batch { records: Vec::with_capacity(self.batch), waiting: Vec::new() };
+        while let Some(first) = self.first().await {
+            // Asleep, and not woken by every record: at full speed that would cost more than the records do.
+            self.ripen().await;
+            batch.add(first);
+            while !batch.records.is_empty() {
+                while batch.records.len() < self.batch
+                    && let Ok(item) = self.items.try_recv()
+                {
+                    batch.add(item);
+                }
+                if !self.deliver(&batch.records).await {
+                    return self.left(batch);
+                }
+                batch.taken();
+                // What came meanwhile has waited long enough.
+                if let Ok(item) = self.items.try_recv() {
+                    batch.add(item);
+                }
+            }
+        }
+        self.left(batch)
+    }
+
+    /// What is not delivered when patience is over.
+    fn left(mut self, mut batch: Batch) -> Vec<UsageRecord> {
+        self.items.close();
+        while let Ok(item) = self.items.try_recv() {
+            batch.add(item);
+        }
+        batch.records
+    }
+
+    /// Waits for a record; `None` when none will come any more.
+    async fn first(&mut self) -> Option<Item> {
         loop {
             tokio::select! {
                 // In this order, so that a stream of records cannot keep a stop waiting.
                 biased;
-                () = reached(self.phase.clone(), Phase::Draining), if !self.items.is_closed() => {
-                    self.items.close();
-                    continue;
-                }
-                () = reached(self.phase.clone(), Phase::GivenUp) => return false,
-                () = &mut ripe, if !batch.is_empty() => return true,
-                received = self.items.recv_many(&mut items, self.batch - batch.len()) => {
-                    if received == 0 {
-                        return !batch.is_empty();
-                    }
-                }
+                () = reached(self.phase.clone(), Phase::Draining), if !self.items.is_closed() => self.items.close(),
+                () = reached(self.phase.clone(), Phase::GivenUp) => return None,
+                item = self.items.recv() => return item,
             }
-            if batch.is_empty() {
-                ripe.as_mut().reset(tokio::time::Instant::now() + self.gathering);
-            }
-            for item in items.drain(..) {
-                batch.push(item.record);
-                waiting.extend(item.taken);
-            }
-            if batch.len() >= self.batch || !waiting.is_empty() {
-                return true;
+        }
+    }
+
+    /// Lets others join the first of a batch, unless a stop is asked for.
+    async fn ripen(&self) {
+        if !self.gathering.is_zero() {
+            tokio::select! {
+                () = reached(self.phase.clone(), Phase::Draining) => {}
+                () = tokio::time::sleep(self.gathering) => {}
             }
         }
     }

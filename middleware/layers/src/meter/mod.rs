@@ -96,8 +96,8 @@ impl MeterBuilder {
     }
 
     /// How long the first record of a batch waits for others; default 50 ms. Too low makes the sink
-    /// write record by record, which costs more than the calls; too high loses more in a crash. A
-    /// record that somebody waits for ([`MeterBuilder::with_confirmation`]) is not kept waiting.
+    /// write record by record, which costs more than the calls; too high loses more in a crash. Where
+    /// callers wait for their records ([`MeterBuilder::with_confirmation`]), none is kept waiting.
     #[must_use]
     pub fn with_gathering(mut self, time: Duration) -> Self {
         self.gathering = time;
@@ -130,7 +130,8 @@ impl MeterBuilder {
     #[must_use = "the handle flushes the queue at shutdown"]
     pub fn start(self) -> (MeterLayer, MeterHandle) {
         let (queue, items) = mpsc::channel(self.queue);
-        let handle = MeterHandle::start(self.sink, items, self.batch, self.gathering, self.longest_wait);
+        let gathering = if self.confirm_within.is_some() { Duration::ZERO } else { self.gathering };
+        let handle = MeterHandle::start(self.sink, items, self.batch, gathering, self.longest_wait);
         (MeterLayer { queue, confirm_within: self.confirm_within, clock: self.clock }, handle)
     }
 }
