@@ -154,7 +154,8 @@ fn fold(name: &str) -> String {
 
 /// A top-level field that differs from a known one only in case, with the known one.
 fn misspelt<'a>(object: &'a Object, table: &[Priced]) -> Option<(&'a str, &'static str)> {
-    let shouted = object.names().filter(|name| !name.is_ascii() || name.bytes().any(|byte| byte.is_ascii_uppercase()));
+    let mut shouted =
+        object.names().filter(|name| !name.is_ascii() || name.bytes().any(|byte| byte.is_ascii_uppercase()));
     shouted.find_map(|name| {
         let folded = fold(name);
         let mut known = HELD.into_iter().chain(table.iter().map(|field| field.name));
