@@ -36,6 +36,9 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Variables for a program: names and values.
+pub(crate) type Env = [(&'static str, String)];
+
 /// A program to be started.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -74,6 +77,10 @@ impl Program {
     pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
         self
+    }
+
+    pub(crate) fn envs(self, env: &Env) -> Self {
+        env.iter().fold(self, |program, (name, value)| program.env(name, value))
     }
 
     pub(crate) fn without_env(mut self, name: impl Into<OsString>) -> Self {

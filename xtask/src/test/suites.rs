@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::tally;
 use crate::hub::{Setting, VENDOR_KEYS, Vendors};
 use crate::place::{self, Profile};
-use crate::process::{Program, free_port};
+use crate::process::{Env, Program, free_port};
 use crate::{Result, setup};
 
 /// Something that passes or fails as a whole.
@@ -70,7 +70,7 @@ fn sdk_python() -> Result<String> {
     let python = setup::python("server", &folder.join("requirements.txt"))?;
     against_a_server("sdk-python", |env| {
         let program = Program::new(&python).args(["-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "."]);
-        tally::pytest(&with(program, env).folder(&folder).read(SHORT, true)?)
+        tally::pytest(&program.envs(env).folder(&folder).read(SHORT, true)?)
     })
 }
 
@@ -79,15 +79,8 @@ fn sdk_node() -> Result<String> {
     setup::node(&folder)?;
     against_a_server("sdk-node", |env| {
         let program = Program::new("npm").args(["test", "--silent"]);
-        tally::node(&with(program, env).folder(&folder).read(SHORT, true)?)
+        tally::node(&program.envs(env).folder(&folder).read(SHORT, true)?)
     })
-}
-
-/// Environment of a suite: names and values.
-type Env = [(&'static str, String)];
-
-fn with(program: Program, env: &Env) -> Program {
-    env.iter().fold(program, |program, (name, value)| program.env(name, value))
 }
 
 /// The suites make vendors fail on purpose, far more often than a breaker lets pass; it has tests of its own.
