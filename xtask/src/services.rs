@@ -128,6 +128,23 @@ impl Services {
     }
 }
 
+/// The variables that lead to both servers, which are started when this is first asked. None when our own environment
+/// leads to a pair: what we start inherits it.
+pub(crate) fn env(services: &mut Option<Services>) -> Result<&Env> {
+    if given(|name| std::env::var(name).ok()) {
+        return Ok(&[]);
+    }
+    let services = match services {
+        Some(services) => services,
+        none => none.insert(Services::start("services-test")?),
+    };
+    Ok(&services.env)
+}
+
+fn given(variable: impl Fn(&str) -> Option<String>) -> bool {
+    [POSTGRES_URL, REDIS_URL].into_iter().all(|name| variable(name).is_some_and(|url| !url.is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +172,16 @@ mod tests {
         let line = format!("{}\n{}\nprintf '%s\\n' \"$ONE\" \"$TWO\"", exports(&env), examples());
         let said = crate::process::Program::shell(&line).read(Duration::from_secs(10), false).unwrap();
         assert_eq!(said, "it's $HOME `x`\nredis://:a@b/0\n");
+    }
+
+    #[test]
+    fn a_pair_is_given_by_both_urls() {
+        let with = |names: &'static [&str], url: &'static str| {
+            given(move |name| names.contains(&name).then(|| url.to_owned()))
+        };
+        assert!(with(&[POSTGRES_URL, REDIS_URL], "x"));
+        assert!(!with(&[POSTGRES_URL], "x"));
+        assert!(!with(&[REDIS_URL, REDIS_BIN], "x"));
+        assert!(!with(&[POSTGRES_URL, REDIS_URL], ""));
     }
 }
