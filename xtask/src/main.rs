@@ -11,6 +11,7 @@ mod lint;
 mod place;
 mod probe;
 mod process;
+mod services;
 mod setup;
 mod test;
 
@@ -43,6 +44,11 @@ const CHORES: &[Chore] = &[
         name: "demo",
         about: "start the reference server with scripted vendors and print a working curl line",
         run: demo::main,
+    },
+    Chore {
+        name: "services",
+        about: "start a Postgres and a Redis to work with, or run a command with them",
+        run: services::main,
     },
     Chore { name: "test", about: "run every suite of the repository, or the named ones", run: test::main },
     Chore { name: "lint", about: "formatting, clippy, layout, names and sizes of files", run: lint::main },

@@ -21,13 +21,15 @@ use crate::Result;
 const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// `$1` says what the program reads: `held` the pipe itself (it may take its end for a request to stop), else nothing.
+/// `$2` is the signal that asks it to stop; the watcher must not fall to it itself.
 /// Descriptors are raised because a gateway with five hundred streams has a thousand sockets, the usual soft limit.
 const LEASH: &str = r#"
 ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -H -n)"
 exec 3<&0
-( trap '' TERM; while read -r _; do :; done <&3; kill -TERM 0; sleep 2; kill -KILL 0 ) >/dev/null 2>&1 &
-if [ "$1" = held ]; then shift; exec "$@" <&3 3<&-; fi
-shift; exec "$@" </dev/null 3<&-
+reads=$1 stop=$2; shift 2
+( trap '' "$stop"; while read -r _; do :; done <&3; kill -"$stop" 0; sleep 2; kill -KILL 0 ) >/dev/null 2>&1 &
+if [ "$reads" = held ]; then exec "$@" <&3 3<&-; fi
+exec "$@" </dev/null 3<&-
 "#;
 
 /// The one clock of the chores: they time real programs, so no other clock can serve.
@@ -36,19 +38,28 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Variables for a program: names and values.
+pub(crate) type Env = [(&'static str, String)];
+
 /// A program to be started.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// What errors call it, whatever else it is started by.
+    name: String,
     command: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
     folder: PathBuf,
     log: Option<PathBuf>,
+    stop: &'static str,
 }
 
 impl Program {
     /// A program by name or path, to be run at the root of the repository.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
-        Self { command: vec![program.into()], env: Vec::new(), folder: crate::place::root(), log: None }
+        let program = program.into();
+        let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
+        let folder = crate::place::root();
+        Self { name, command: vec![program], env: Vec::new(), folder, log: None, stop: "TERM" }
     }
 
     /// The cargo that started us.
@@ -76,6 +87,10 @@ impl Program {
         self
     }
 
+    pub(crate) fn envs(self, env: &Env) -> Self {
+        env.iter().fold(self, |program, (name, value)| program.env(name, value))
+    }
+
     pub(crate) fn without_env(mut self, name: impl Into<OsString>) -> Self {
         self.env.push((name.into(), None));
         self
@@ -92,10 +107,23 @@ impl Program {
         self
     }
 
+    /// The signal that asks it to stop, for a program that takes `TERM` for something else.
+    pub(crate) fn stopped_by(mut self, signal: &'static str) -> Self {
+        self.stop = signal;
+        self
+    }
+
     /// Keeps the program on one core.
     pub(crate) fn on_cpu(mut self, cpu: usize) -> Self {
         let pin: [OsString; 3] = ["taskset".into(), "-c".into(), cpu.to_string().into()];
         self.command.splice(0..0, pin);
+        self
+    }
+
+    /// Runs the program as somebody else, which root alone can do.
+    pub(crate) fn by_user(mut self, user: u32, group: u32) -> Self {
+        let become_user = ["setpriv", &format!("--reuid={user}"), &format!("--regid={group}"), "--clear-groups"];
+        self.command.splice(0..0, become_user.map(OsString::from));
         self
     }
 
@@ -153,9 +181,9 @@ impl Program {
     }
 
     fn spawn(self, reads: &str, stdout: Stdio, stderr: Stdio) -> Result<Running> {
-        let name = Path::new(&self.command[0]).file_name().unwrap_or(&self.command[0]).to_string_lossy().into_owned();
+        let name = self.name;
         let mut command = Command::new("sh");
-        command.args(["-c", LEASH, "leash", reads]).args(&self.command);
+        command.args(["-c", LEASH, "leash", reads, self.stop]).args(&self.command);
         command.current_dir(&self.folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         for (key, value) in &self.env {
@@ -208,15 +236,21 @@ impl Running {
     pub(crate) fn until(&mut self, limit: Duration, pause: Duration, mut ready: impl FnMut() -> bool) -> Result {
         let deadline = now() + limit;
         while !ready() {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(format!("{} ended early ({status}){}", self.name, self.tail()).into());
-            }
+            self.still()?;
             if now() >= deadline {
                 return Err(format!("{} was not ready within {limit:?}{}", self.name, self.tail()).into());
             }
             thread::sleep(pause);
         }
         Ok(())
+    }
+
+    /// An error once it has ended.
+    pub(crate) fn still(&mut self) -> Result {
+        match self.child.try_wait()? {
+            Some(status) => Err(format!("{} ended early ({status}){}", self.name, self.tail()).into()),
+            None => Ok(()),
+        }
     }
 
     /// Waits for its end.

@@ -21,14 +21,35 @@ fn works(line: &str) -> bool {
     Program::shell(line).read(Duration::from_mins(1), false).is_ok()
 }
 
-fn apt(what: &str, package: &str) -> Result {
+/// Installs a package, with what it needs, and nothing that it brings is started: a server of Debian's own would take
+/// its usual port, and stay after us. The policy is what Debian asks before it starts a service; the other file keeps
+/// Postgres from making a cluster that would be started with the machine.
+const INSTALL: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 1' HUP INT TERM
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+fi
+case "$1" in postgresql*)
+  mkdir -p /etc/postgresql-common/createcluster.d
+  echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
+esac
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+"#;
+
+/// Installs the package that gives `what` from Debian's packages when we may, else says what to install.
+pub(crate) fn apt(what: &str, package: &str) -> Result {
     let by_hand = format!("`{what}` is missing: install it (Debian's package is `{package}`) and run this again");
     if !works("command -v apt-get >/dev/null") || !works("[ \"$(id -u)\" = 0 ]") {
         return Err(by_hand.into());
     }
     println!("Installing {package}, which gives `{what}` …");
     Program::shell("apt-get update -qq").read(PATIENCE, false)?;
-    Program::shell(&format!("DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {package}"))
+    Program::shell(INSTALL)
+        .args(["install", package])
         .read(PATIENCE, false)
         .map_err(|error| format!("{by_hand}\n{error}"))?;
     Ok(())

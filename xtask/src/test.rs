@@ -7,14 +7,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::process::now;
-use crate::{Result, Told, helped};
-use suites::SUITES;
+use crate::{Result, Told, helped, services};
+use suites::{Run, SUITES};
 
 const HELP: &str = "Usage: cargo xtask test [NAME...] [--list]
 
 Runs every suite, or the named ones, and prints one table. What a suite needs (Python packages, node modules, curl) is
 installed below target/, or by apt-get when this runs as root. A suite that cannot run has failed. The wire-sample suite
-also reads recordings from the folder AIHUB_WIRE_SAMPLES when it is set.
+also reads recordings from the folder AIHUB_WIRE_SAMPLES when it is set. Tests that need Postgres and Redis get a new pair
+of servers, or those of `cargo xtask services` when its variables are set.
 
   --list   print the names of the suites";
 
@@ -42,15 +43,20 @@ pub(crate) fn main(args: &[String]) -> Result {
     }
     let chosen = SUITES.iter().filter(|suite| args.is_empty() || args.iter().any(|arg| arg == suite.name));
     let mut outcomes = Vec::new();
+    let mut services = None;
     for suite in chosen {
         println!("\n━━ {} ━━ {}", suite.name, suite.about);
         let start = now();
-        let result = (suite.run)();
+        let result = match suite.run {
+            Run::Alone(run) => run(),
+            Run::WithServices(run) => services::env(&mut services).and_then(run),
+        };
         if let Err(error) = &result {
             eprintln!("{}: {error}", suite.name);
         }
         outcomes.push(Outcome { name: suite.name, result, took: start.elapsed() });
     }
+    drop(services);
     println!("\n{}", summary(&outcomes));
     // The table ends with the line that counts, so that a reader of a log finds it at the very end.
     if outcomes.iter().all(|outcome| outcome.result.is_ok()) { Ok(()) } else { Err(Told.into()) }

@@ -56,3 +56,14 @@ fn the_first_line_is_awaited_only_so_long() {
     let error = silent.first_line(Duration::from_millis(100)).unwrap_err();
     assert!(error.to_string().contains("printed nothing"), "{error}");
 }
+
+#[test]
+fn a_program_is_asked_to_stop_by_its_own_signal() {
+    let folder = crate::place::fresh("stopped-by").unwrap();
+    let line = "trap 'echo asked >said; exit' QUIT; trap '' TERM; sleep 600 & echo ready; wait";
+    let program = Program::shell(line).folder(&folder).stopped_by("QUIT");
+    let mut running = program.start_reading().unwrap();
+    running.first_line(SOON).unwrap();
+    drop(running);
+    assert_eq!(std::fs::read_to_string(folder.join("said")).unwrap(), "asked\n");
+}

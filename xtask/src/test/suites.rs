@@ -5,15 +5,21 @@ use std::time::Duration;
 use super::tally;
 use crate::hub::{Setting, VENDOR_KEYS, Vendors};
 use crate::place::{self, Profile};
-use crate::process::{Program, free_port};
+use crate::process::{Env, Program, free_port};
 use crate::{Result, setup};
 
 /// Something that passes or fails as a whole.
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
-    /// Answers what it counted.
-    pub(crate) run: fn() -> Result<String>,
+    pub(crate) run: Run,
+}
+
+/// What runs a suite; it answers what it counted.
+pub(crate) enum Run {
+    Alone(fn() -> Result<String>),
+    /// With the variables that lead to a Postgres and a Redis.
+    WithServices(fn(&Env) -> Result<String>),
 }
 
 /// The longest any suite may take; a first build of the workspace is inside the first one.
@@ -26,33 +32,49 @@ const SERVER_SDK: &str = "examples/server/tests/sdk";
 const VENDORS_SDK: &str = "examples/vendors/tests/sdk";
 
 pub(crate) const SUITES: &[Suite] = &[
-    Suite { name: "workspace", about: "unit, integration and documentation tests of all packages", run: workspace },
-    Suite { name: "wire-samples", about: "recorded traffic of the vendors through the adapters", run: wire_samples },
-    Suite { name: "sdk-python", about: "OpenAI's Python SDK against a running server", run: sdk_python },
-    Suite { name: "sdk-node", about: "OpenAI's Node SDK against a running server", run: sdk_node },
-    Suite { name: "vendors-sdk", about: "the vendors' own SDKs judge the scripted vendors", run: vendors_sdk },
+    Suite {
+        name: "workspace",
+        about: "unit, integration and documentation tests of all packages",
+        run: Run::WithServices(workspace),
+    },
+    Suite {
+        name: "wire-samples",
+        about: "recorded traffic of the vendors through the adapters",
+        run: Run::Alone(wire_samples),
+    },
+    Suite { name: "sdk-python", about: "OpenAI's Python SDK against a running server", run: Run::Alone(sdk_python) },
+    Suite { name: "sdk-node", about: "OpenAI's Node SDK against a running server", run: Run::Alone(sdk_node) },
+    Suite {
+        name: "vendors-sdk",
+        about: "the vendors' own SDKs judge the scripted vendors",
+        run: Run::Alone(vendors_sdk),
+    },
     Suite {
         name: "embed-layers",
         about: "example: layers in somebody else's service",
-        run: || example("embed-layers"),
+        run: Run::Alone(|| example("embed-layers")),
     },
-    Suite { name: "custom-provider", about: "example: a provider from outside", run: || example("custom-provider") },
+    Suite {
+        name: "custom-provider",
+        about: "example: a provider from outside",
+        run: Run::Alone(|| example("custom-provider")),
+    },
     Suite {
         name: "custom-quota",
         about: "example: a quota policy from outside",
-        run: || example("custom-quota-policy"),
+        run: Run::Alone(|| example("custom-quota-policy")),
     },
     Suite {
         name: "custom-sink",
         about: "example: a billing sink from outside",
-        run: || example("custom-billing-sink"),
+        run: Run::Alone(|| example("custom-billing-sink")),
     },
-    Suite { name: "demo", about: "the demo, its printed curl lines really run", run: demo },
-    Suite { name: "docs", about: "the documentation, warnings refused", run: docs },
+    Suite { name: "demo", about: "the demo, its printed curl lines really run", run: Run::Alone(demo) },
+    Suite { name: "docs", about: "the documentation, warnings refused", run: Run::Alone(docs) },
 ];
 
-fn workspace() -> Result<String> {
-    tally::cargo(&Program::cargo().args(["test", "--workspace", "--no-fail-fast"]).read(LONGEST, true)?)
+fn workspace(env: &Env) -> Result<String> {
+    tally::cargo(&Program::cargo().args(["test", "--workspace", "--no-fail-fast"]).envs(env).read(LONGEST, true)?)
 }
 
 /// Once more on its own, so that the table says how much traffic was judged, and with which recordings.
@@ -70,7 +92,7 @@ fn sdk_python() -> Result<String> {
     let python = setup::python("server", &folder.join("requirements.txt"))?;
     against_a_server("sdk-python", |env| {
         let program = Program::new(&python).args(["-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "."]);
-        tally::pytest(&with(program, env).folder(&folder).read(SHORT, true)?)
+        tally::pytest(&program.envs(env).folder(&folder).read(SHORT, true)?)
     })
 }
 
@@ -79,15 +101,8 @@ fn sdk_node() -> Result<String> {
     setup::node(&folder)?;
     against_a_server("sdk-node", |env| {
         let program = Program::new("npm").args(["test", "--silent"]);
-        tally::node(&with(program, env).folder(&folder).read(SHORT, true)?)
+        tally::node(&program.envs(env).folder(&folder).read(SHORT, true)?)
     })
-}
-
-/// Environment of a suite: names and values.
-type Env = [(&'static str, String)];
-
-fn with(program: Program, env: &Env) -> Program {
-    env.iter().fold(program, |program, (name, value)| program.env(name, value))
 }
 
 /// The suites make vendors fail on purpose, far more often than a breaker lets pass; it has tests of its own.
