@@ -1,175 +1,23 @@
-//! API keys: what the caller holds, what the store holds, and the port that keeps them.
+//! API keys: what is known of them, and the port that keeps them.
+
+mod secret;
 
 use std::fmt;
-use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use rand::RngExt as _;
-use secrecy::zeroize::Zeroize as _;
-use sha2::Sha256;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, KeyId};
+use crate::model::ModelKind;
+use crate::network::Network;
 use crate::page::{Page, PageRequest};
 use crate::plan::ModelAccess;
 use crate::time::Timestamp;
 
-const BRAND: &str = "ahub_";
-const RANDOM: usize = 43;
-const CHECK: usize = 6;
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// A key as its owner holds it: `ahub_<env>_<random><checksum>`.
-///
-/// 43 characters of base 62 carry 256 random bits; the last six are the CRC-32 of everything
-/// before them, so that scanners and typing errors are told apart without a look-up. Never printed
-/// by `Debug`, wiped on drop; shown once, by [`PlainKey::reveal`].
-pub struct PlainKey(String);
-
-impl PlainKey {
-    /// A fresh key for `env` (`live`, `test`), from the operating system's randomness.
-    ///
-    /// # Panics
-    ///
-    /// When `env` is not 1 to 16 letters from `a` to `z`: nobody could ever use such a key, since it
-    /// does not parse.
-    pub fn generate(env: &str) -> Self {
-        assert!(is_environment(env), "`{env}` is no environment of keys: it is 1 to 16 letters from a to z");
-        let mut rng = rand::rng();
-        let random = (0..RANDOM).map(|_| char::from(BASE62[rng.random_range(0..BASE62.len())]));
-        let mut text: String = BRAND.chars().chain(env.chars()).chain(['_']).chain(random).collect();
-        text.push_str(&checksum(&text));
-        Self(text)
-    }
-
-    /// The key itself. Show it to its owner once and keep it nowhere.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// What may be shown later: brand, environment, first and last four random characters.
-    pub fn display_prefix(&self) -> String {
-        let start = self.0.len() - RANDOM - CHECK;
-        format!("{}…{}", &self.0[..start + 4], &self.0[self.0.len() - CHECK - 4..self.0.len() - CHECK])
-    }
-}
-
-impl FromStr for PlainKey {
-    type Err = Error;
-
-    /// Reads a key and proves its checksum.
-    fn from_str(text: &str) -> Result<Self> {
-        let malformed = || {
-            Error::new(
-                ErrorKind::Unauthenticated,
-                "This is not an API key of this service: check that it was copied whole",
-            )
-            .with_code("invalid_api_key")
-        };
-        let rest = text.strip_prefix(BRAND).ok_or_else(malformed)?;
-        let (env, secret) = rest.split_once('_').ok_or_else(malformed)?;
-        let plain = is_environment(env)
-            && secret.len() == RANDOM + CHECK
-            && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !plain || checksum(&text[..text.len() - CHECK]) != text[text.len() - CHECK..] {
-            return Err(malformed());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for PlainKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PlainKey({})", self.display_prefix())
-    }
-}
-
-impl Drop for PlainKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-fn is_environment(env: &str) -> bool {
-    (1..=16).contains(&env.len()) && env.bytes().all(|byte| byte.is_ascii_lowercase())
-}
-
-fn checksum(text: &str) -> String {
-    let mut rest = crc32fast::hash(text.as_bytes());
-    let mut digits = [b'0'; CHECK];
-    for digit in digits.iter_mut().rev() {
-        *digit = BASE62[(rest % 62) as usize];
-        rest /= 62;
-    }
-    String::from_utf8_lossy(&digits).into_owned()
-}
-
-/// HMAC-SHA256 of a key under the server's pepper: all that a store ever sees of it.
-///
-/// Keyed and fast on purpose. Keyed, because whoever can write the table must not be able to plant
-/// a key of their own; fast, because 256 random bits need no slow hash, which would only be a way
-/// to wear the server out.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyHash([u8; 32]);
-
-impl KeyHash {
-    /// The hash as the store keeps it.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The hash that the store kept.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Debug for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyHash(…)")
-    }
-}
-
-/// The server's secret under which keys are hashed.
-#[derive(Clone)]
-pub struct Pepper(Hmac<Sha256>);
-
-impl Pepper {
-    /// A pepper of at least 32 bytes. It must outlive the keys: without it none of them is found.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](ErrorKind::Invalid) when it is shorter.
-    pub fn new(secret: &[u8]) -> Result<Self> {
-        if secret.len() < 32 {
-            return Err(Error::invalid("pepper", "the pepper has to be at least 32 bytes long"));
-        }
-        Ok(Self(Hmac::new_from_slice(secret).map_err(|error| Error::invalid("pepper", error.to_string()))?))
-    }
-
-    /// A pepper that lives as long as this process.
-    pub fn random() -> Self {
-        // As many bytes as a block of SHA-256: a key of this size is taken as it is.
-        let secret: [u8; 64] = rand::rng().random();
-        Self(Hmac::new(&secret.into()))
-    }
-
-    /// The hash that a store looks `key` up by.
-    pub fn hash(&self, key: &PlainKey) -> KeyHash {
-        let mut mac = self.0.clone();
-        mac.update(key.0.as_bytes());
-        KeyHash(mac.finalize().into_bytes().into())
-    }
-}
-
-impl fmt::Debug for Pepper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pepper(…)")
-    }
-}
+pub use secret::{KeyHash, Pepper, PlainKey};
 
 /// What a key may do.
 #[derive(
@@ -196,6 +44,42 @@ pub enum Permission {
     ReadWrite,
     /// Also manage keys, webhooks and settings of the account.
     Manage,
+}
+
+/// Which operations a key may be used for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationAccess {
+    /// All of them, those of later versions included.
+    #[default]
+    All,
+    /// These alone.
+    Only(Vec<ModelKind>),
+}
+
+impl OperationAccess {
+    /// Whether `operation` is among them.
+    pub fn permits(&self, operation: ModelKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(operations) => operations.contains(&operation),
+        }
+    }
+}
+
+/// Limits of one key, beside those of its plan: of two limits of the same thing, both hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyLimits {
+    /// Requests per minute, and as many at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Calls per calendar month (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_calls: Option<u64>,
+    /// Tokens, in and out, per calendar month (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_tokens: Option<u64>,
 }
 
 /// What is known of a key.
@@ -234,16 +118,25 @@ pub struct ApiKey {
     pub plan: String,
     /// What it may do.
     pub permission: Permission,
+    /// What it may be used for.
+    pub operations: OperationAccess,
     /// Which models it reaches, within what its plan reaches.
     pub models: ModelAccess,
     /// Where it may be used from; empty is anywhere.
-    pub allowed_ips: Vec<IpAddr>,
+    pub allowed_ips: Vec<Network>,
+    /// Its own limits.
+    pub limits: KeyLimits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked; never undone.
     pub revoked_at: Option<Timestamp>,
+    /// When the secret that it was found by stops, because the key has another one: see
+    /// [`KeyStore::rotate`]. `None` for the newest secret, and wherever the key was not found by one.
+    pub secret_ends_at: Option<Timestamp>,
+    /// When its last call was admitted, as far as that has been written down ([`KeyStore::touch`]).
+    pub last_used_at: Option<Timestamp>,
 }
 
 impl ApiKey {
@@ -259,11 +152,15 @@ impl ApiKey {
             display_prefix: String::new(),
             plan: plan.into(),
             permission: Permission::ReadWrite,
+            operations: OperationAccess::All,
             models: ModelAccess::All,
             allowed_ips: Vec::new(),
+            limits: KeyLimits::default(),
             created_at: now,
             expires_at: None,
             revoked_at: None,
+            secret_ends_at: None,
+            last_used_at: None,
         }
     }
 
@@ -271,7 +168,8 @@ impl ApiKey {
     ///
     /// # Errors
     ///
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) when it is revoked or has expired.
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) when it is revoked or has expired, or the secret
+    /// it was found by has.
     pub fn check(&self, now: Timestamp) -> Result<()> {
         if self.revoked_at.is_some() {
             return Err(Error::new(ErrorKind::Unauthenticated, "This API key was revoked: make a new one")
@@ -280,6 +178,10 @@ impl ApiKey {
         if self.expires_at.is_some_and(|end| end <= now) {
             return Err(Error::new(ErrorKind::Unauthenticated, "This API key has expired: make a new one")
                 .with_code("api_key_expired"));
+        }
+        if self.secret_ends_at.is_some_and(|end| end <= now) {
+            return Err(Error::new(ErrorKind::Unauthenticated, "This API key has a new secret: use that one")
+                .with_code("api_key_rotated"));
         }
         Ok(())
     }
@@ -290,7 +192,7 @@ impl ApiKey {
 pub struct NewKey {
     /// What it is found by.
     pub hash: KeyHash,
-    /// Everything else; `revoked_at` is `None`.
+    /// Everything else; `revoked_at`, `secret_ends_at` and `last_used_at` are `None`.
     pub key: ApiKey,
 }
 
@@ -308,6 +210,33 @@ impl NewKey {
     }
 }
 
+/// A further secret of a key that exists, about to be stored.
+#[derive(Debug, Clone)]
+pub struct NewSecret {
+    /// What the key is found by from now on.
+    pub hash: KeyHash,
+    /// What may be shown of it.
+    pub display_prefix: String,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Until when the secret before it holds, too; no later than `at` ends that one at once.
+    pub overlap_until: Timestamp,
+}
+
+impl NewSecret {
+    /// A fresh secret for `env` (`live`, `test`), made at `at`, beside which the one before it holds for
+    /// `overlap` longer: what to store, and the only copy of the secret.
+    ///
+    /// # Panics
+    ///
+    /// When `env` is not 1 to 16 letters from `a` to `z`, as [`PlainKey::generate`].
+    pub fn issue(env: &str, pepper: &Pepper, at: Timestamp, overlap: Duration) -> (Self, PlainKey) {
+        let plain = PlainKey::generate(env);
+        let overlap_until = at.checked_add(overlap).unwrap_or(Timestamp::MAX);
+        (Self { hash: pepper.hash(&plain), display_prefix: plain.display_prefix(), at, overlap_until }, plain)
+    }
+}
+
 /// What may be changed of a key; an absent field stays as it is.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -318,10 +247,14 @@ pub struct KeyChange {
     pub plan: Option<String>,
     /// Other permissions.
     pub permission: Option<Permission>,
+    /// Other operations.
+    pub operations: Option<OperationAccess>,
     /// Other models.
     pub models: Option<ModelAccess>,
     /// Other addresses.
-    pub allowed_ips: Option<Vec<IpAddr>>,
+    pub allowed_ips: Option<Vec<Network>>,
+    /// Other limits, all of them.
+    pub limits: Option<KeyLimits>,
     /// Another end, or none.
     pub expires_at: Option<Option<Timestamp>>,
 }
@@ -365,6 +298,28 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](ErrorKind::NotFound) when `account` has no such key.
     async fn revoke(&self, account: AccountId, id: KeyId, at: Timestamp) -> Result<()>;
 
+    /// Gives a key of `account` another secret. It stays the same key, with one id, one usage and one
+    /// set of limits: by the new secret it is found from now on, and by the one before it until
+    /// [`NewSecret::overlap_until`], with [`ApiKey::secret_ends_at`] saying so. Secrets that were replaced
+    /// before end when they were to end, and may be forgotten once they have.
+    ///
+    /// Gives back the key as the new secret finds it. Not idempotent: whoever did not learn whether it was
+    /// done makes another secret, since the one that was lost is of no use.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) when `account` has no such key, [`Conflict`](ErrorKind::Conflict)
+    /// when it is revoked or the hash is there already.
+    async fn rotate(&self, account: AccountId, id: KeyId, secret: NewSecret) -> Result<Arc<ApiKey>>;
+
+    /// Writes down when keys were used last; of two instants of a key the later stays. Keys that are not
+    /// there are passed over. Idempotent; seen by a cached look-up only when it asks again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) when the store does not answer; all of it may be said again.
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<()>;
+
     /// The keys of `account`, oldest first, revoked ones included.
     async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>>;
 }
@@ -372,54 +327,4 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
 const _: fn(&dyn KeyStore) = |_| {};
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_generated_key_parses_and_a_damaged_one_does_not() {
-        let key = PlainKey::generate("live");
-        assert_eq!(key.reveal().len(), 5 + 5 + 43 + 6);
-        assert!(key.reveal().parse::<PlainKey>().is_ok());
-        for place in 0..key.reveal().len() {
-            let mut damaged = key.reveal().to_owned();
-            let other = if damaged.as_bytes()[place] == b'x' { "y" } else { "x" };
-            damaged.replace_range(place..=place, other);
-            assert!(damaged.parse::<PlainKey>().is_err(), "a change at {place} passed");
-        }
-        assert!("".parse::<PlainKey>().is_err());
-        assert!("ahub_live_é".parse::<PlainKey>().is_err());
-    }
-
-    #[test]
-    fn an_issued_key_is_found_by_its_secret_and_holds() {
-        let (pepper, now) = (Pepper::random(), Timestamp::UNIX_EPOCH);
-        let key = ApiKey::new(AccountId::new(now), "mine", "free", now);
-        let (new, secret) = NewKey::issue("test", &pepper, key.clone());
-        assert_eq!(new.hash, pepper.hash(&secret.reveal().parse().unwrap()));
-        assert_eq!(new.key, ApiKey { display_prefix: secret.display_prefix(), ..key.clone() });
-        assert!(new.key.check(now).is_ok());
-        assert_ne!(NewKey::issue("test", &pepper, key).0.hash, new.hash, "a secret came twice");
-    }
-
-    #[test]
-    fn a_key_that_could_not_be_used_is_not_made() {
-        for env in ["", "Live", "live_1", "seventeenlettersx"] {
-            assert!(std::panic::catch_unwind(|| PlainKey::generate(env)).is_err(), "{env}");
-        }
-    }
-
-    #[test]
-    fn nothing_printable_holds_the_secret() {
-        let key = PlainKey::generate("live");
-        let secret = &key.reveal()[14..key.reveal().len() - 10];
-        assert!(!format!("{key:?}").contains(secret));
-        assert!(!format!("{:?}", Pepper::random().hash(&key)).contains("0x"));
-    }
-
-    #[test]
-    fn another_pepper_gives_another_hash() {
-        let key = PlainKey::generate("test");
-        assert_ne!(Pepper::random().hash(&key), Pepper::random().hash(&key));
-        assert!(Pepper::new(b"short").is_err());
-    }
-}
+mod tests;

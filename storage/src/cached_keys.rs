@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aihub_core::key::{KeyChange, NewKey};
+use aihub_core::key::{KeyChange, NewKey, NewSecret};
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::{AccountId, ApiKey, Clock, Error, ErrorKind, KeyHash, KeyId, KeyStore, Result, Timestamp};
 use async_trait::async_trait;
@@ -175,6 +175,17 @@ impl<K: KeyStore + ?Sized> KeyStore for CachedKeys<K> {
     async fn revoke(&self, account: AccountId, id: KeyId, at: Timestamp) -> Result<()> {
         let _marked = self.changes.mark_when_done(of_id(id));
         self.inner.revoke(account, id, at).await
+    }
+
+    async fn rotate(&self, account: AccountId, id: KeyId, secret: NewSecret) -> Result<Arc<ApiKey>> {
+        // Two marks: the new secret may be remembered as unknown, and the key under the one it replaces.
+        let _marked = (self.changes.mark_when_done(of_hash(&secret.hash)), self.changes.mark_when_done(of_id(id)));
+        self.inner.rotate(account, id, secret).await
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<()> {
+        // Nothing is marked: when a key was used last decides nothing.
+        self.inner.touch(uses).await
     }
 
     async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {

@@ -5,13 +5,13 @@ mod key;
 pub mod memory;
 mod paging;
 pub mod sink;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 pub mod stores;
 
 pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 pub use sink::{FanOut, JsonLines};
-#[cfg(feature = "sqlite")]
-pub use sql::{Database, SqlKeys};
-pub use stores::{Stores, open};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use sql::{Database, Migrate, PoolSettings, SqlKeys};
+pub use stores::{OpenSettings, Stores, open};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use aihub_core::{Clock, Error, KeyStore, QuotaPolicy, RateStore, Result};
 
 use crate::memory::{MemoryKeys, MemoryQuota, MemoryRates};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::sql::{Database, Migrate, PoolSettings, SqlKeys};
 
 /// What is remembered, by port. No trait over them all: who needs one of them takes that one.
 #[derive(Debug, Clone)]
@@ -14,12 +16,27 @@ pub struct Stores {
     pub keys: Arc<dyn KeyStore>,
     /// Quotas. In memory, whichever the URL: they count from the start of the process.
     pub quota: Arc<dyn QuotaPolicy>,
-    /// Rates. In memory, whichever the URL.
+    /// Rates. In memory, whichever the URL; for several replicas together see `RedisRates` (feature `redis`).
     pub rates: Arc<dyn RateStore>,
+    /// The database behind the keys, for what else it keeps; `None` in memory.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub database: Option<Database>,
 }
 
-/// Opens what `url` names: `memory:`, or `sqlite://FILE` (`sqlite://aihub.db` beside the working
-/// folder, `sqlite:///var/lib/aihub/aihub.db` from the root), made and brought up to date if need be.
+/// How [`open`] treats a database.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenSettings {
+    /// Its connections.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub pool: PoolSettings,
+    /// What to do with tables of an older version.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub migrate: Migrate,
+}
+
+/// Opens what `url` names: `memory:`, `sqlite://FILE` (`sqlite://aihub.db` beside the working folder,
+/// `sqlite:///var/lib/aihub/aihub.db` from the root), made if need be, or
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` ([`Database::postgres`] says what may follow).
 ///
 /// # Errors
 ///
@@ -27,29 +44,61 @@ pub struct Stores {
 /// another database is never put in its place. [`Unavailable`](aihub_core::ErrorKind::Unavailable)
 /// when the database cannot be used, with the reason. No message repeats a URL, which may hold a
 /// password.
-pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Stores> {
-    Ok(Stores { keys: keys(url).await?, quota: Arc::new(MemoryQuota::new()), rates: Arc::new(MemoryRates::new(clock)) })
-}
-
-const KNOWN: &str = "`memory:` or `sqlite://FILE`";
-
-async fn keys(url: &str) -> Result<Arc<dyn KeyStore>> {
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    expect(clippy::unused_async, reason = "with a database there is something to wait for")
+)]
+pub async fn open(url: &str, settings: OpenSettings, clock: Arc<dyn Clock>) -> Result<Stores> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(wrong(format!("a store is named by a URL: {KNOWN}")));
     };
     match scheme {
-        "memory" if rest.is_empty() || rest == "//" => Ok(Arc::new(MemoryKeys::new())),
+        "memory" if rest.is_empty() || rest == "//" => Ok(memory(clock)),
         "memory" => Err(wrong("a store in memory has no name: write `memory:`")),
-        "sqlite" => sqlite(file(rest)?).await,
-        "postgres" | "postgresql" => Err(wrong(format!(
-            "this build cannot speak to Postgres yet, and does not keep the data elsewhere instead: use {KNOWN}"
-        ))),
+        "sqlite" => {
+            let file = file(rest)?;
+            #[cfg(feature = "sqlite")]
+            return Ok(kept(Database::sqlite(file, settings.pool, settings.migrate).await?, clock));
+            #[cfg(not(feature = "sqlite"))]
+            return Err(not_built((file, settings), "SQLite", "sqlite"));
+        }
+        "postgres" | "postgresql" => {
+            #[cfg(feature = "postgres")]
+            return Ok(kept(Database::postgres(url, settings.pool, settings.migrate).await?, clock));
+            #[cfg(not(feature = "postgres"))]
+            return Err(not_built(settings, "Postgres", "postgres"));
+        }
         // Only what looks like a scheme is repeated: a URL written wrongly may start with a secret.
         other if other.len() <= 16 && other.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+') => {
             Err(wrong(format!("there is no kind of store named `{other}`: use {KNOWN}")))
         }
         _ => Err(wrong(format!("a store is named by a URL: {KNOWN}"))),
     }
+}
+
+const KNOWN: &str = "`memory:`, `sqlite://FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`";
+
+fn memory(clock: Arc<dyn Clock>) -> Stores {
+    Stores {
+        keys: Arc::new(MemoryKeys::new()),
+        quota: Arc::new(MemoryQuota::new()),
+        rates: Arc::new(MemoryRates::new(clock)),
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        database: None,
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn kept(database: Database, clock: Arc<dyn Clock>) -> Stores {
+    Stores { keys: Arc::new(SqlKeys::new(database.clone())), database: Some(database), ..memory(clock) }
+}
+
+/// Another database is never put in the place of one that is not built in.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn not_built<T>(_: T, name: &str, feature: &str) -> Error {
+    wrong(format!(
+        "this build cannot speak to {name}, and keeps nothing elsewhere instead: build it with the feature `{feature}`"
+    ))
 }
 
 fn file(rest: &str) -> Result<&Path> {
@@ -67,17 +116,6 @@ fn file(rest: &str) -> Result<&Path> {
     } else {
         Ok(Path::new(name))
     }
-}
-
-#[cfg(feature = "sqlite")]
-async fn sqlite(file: &Path) -> Result<Arc<dyn KeyStore>> {
-    let database = crate::sql::Database::sqlite(file).await?;
-    Ok(Arc::new(crate::sql::SqlKeys::new(database)))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn sqlite(_: &Path) -> std::future::Ready<Result<Arc<dyn KeyStore>>> {
-    std::future::ready(Err(wrong("this build has no SQLite: build it with the feature `sqlite`, or use `memory:`")))
 }
 
 fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

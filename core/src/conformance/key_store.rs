@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Fixture, at, together};
 use crate::error::ErrorKind;
 use crate::id::{AccountId, KeyId};
-use crate::key::{ApiKey, KeyChange, KeyHash, KeyStore, NewKey, Pepper, Permission};
+use crate::key::{
+    ApiKey, KeyChange, KeyHash, KeyLimits, KeyStore, NewKey, NewSecret, OperationAccess, Pepper, Permission,
+};
+use crate::model::ModelKind;
 use crate::page::PageRequest;
 use crate::plan::ModelAccess;
 
@@ -30,6 +33,11 @@ macro_rules! __key_store {
             a_key_of_another_account_is_not_found
             an_update_changes_what_it_names
             an_update_does_not_undo_a_revocation
+            a_rotated_key_is_found_by_both_secrets
+            rotating_again_leaves_older_ends_alone
+            what_cannot_be_rotated_stays_as_it_is
+            every_secret_of_a_revoked_key_is_revoked
+            the_latest_use_is_kept
             lists_are_paged_without_loss_or_repeat
             a_list_shows_one_account_with_its_revoked_keys
         ]);
@@ -40,8 +48,10 @@ macro_rules! __key_store {
 pub fn new_key(account: AccountId, age: i64) -> NewKey {
     let key = ApiKey {
         permission: Permission::Manage,
+        operations: OperationAccess::Only(vec![ModelKind::Embedding]),
         models: ModelAccess::Only(vec!["vendor/a".to_owned(), "other/*".to_owned()]),
-        allowed_ips: vec!["192.0.2.7".parse().expect("an address"), "2001:db8::7".parse().expect("an address")],
+        allowed_ips: ["192.0.2.7", "2001:db8::/32"].map(|text| text.parse().expect("a network")).to_vec(),
+        limits: KeyLimits { requests_per_minute: Some(7), monthly_calls: None, monthly_tokens: Some(u64::MAX >> 1) },
         expires_at: Some(at(age + 1_234_567)),
         ..ApiKey::new(account, format!("Schlüssel {age} 🔑"), "basic", at(age))
     };
@@ -68,7 +78,9 @@ pub async fn finds_what_was_inserted(store: impl Into<Fixture<dyn KeyStore>>) {
     let new = inserted(&*store.subject, account(), 0).await;
     assert_eq!(*found(&*store.subject, &new.hash).await, new.key);
     let mut plain = new_key(account(), 1);
+    plain.key.operations = OperationAccess::All;
     plain.key.models = ModelAccess::Basic;
+    plain.key.limits = KeyLimits::default();
     plain.key.allowed_ips = Vec::new();
     plain.key.expires_at = None;
     plain.key.permission = Permission::ReadOnly;
@@ -216,12 +228,17 @@ pub async fn an_update_changes_what_it_names(store: impl Into<Fixture<dyn KeySto
     let new = inserted(&*store.subject, account(), 0).await;
     let mut expected = new.key.clone();
     let none = KeyChange::default;
-    let changes: [(KeyChange, Apply); 8] = [
+    let limits = KeyLimits { monthly_calls: Some(5), ..KeyLimits::default() };
+    let changes: [(KeyChange, Apply); 10] = [
         (none(), |_| {}),
         (KeyChange { name: Some("new".to_owned()), ..none() }, |key| key.name = "new".into()),
         (KeyChange { plan: Some("pro".to_owned()), ..none() }, |key| key.plan = "pro".into()),
         (KeyChange { permission: Some(Permission::ReadOnly), ..none() }, |key| key.permission = Permission::ReadOnly),
         (KeyChange { models: Some(ModelAccess::All), ..none() }, |key| key.models = ModelAccess::All),
+        (KeyChange { operations: Some(OperationAccess::All), ..none() }, |key| key.operations = OperationAccess::All),
+        (KeyChange { limits: Some(limits), ..none() }, |key| {
+            key.limits = KeyLimits { monthly_calls: Some(5), ..KeyLimits::default() };
+        }),
         (KeyChange { allowed_ips: Some(Vec::new()), ..none() }, |key| key.allowed_ips = Vec::new()),
         (KeyChange { expires_at: Some(None), ..none() }, |key| key.expires_at = None),
         (KeyChange { expires_at: Some(Some(at(99))), ..none() }, |key| key.expires_at = Some(at(99))),
@@ -245,6 +262,103 @@ pub async fn an_update_does_not_undo_a_revocation(store: impl Into<Fixture<dyn K
     let updated = store.subject.update(new.key.account, new.key.id, change).await.expect("an update");
     assert_eq!(updated.revoked_at, Some(at(5)));
     assert_eq!(found(&*store.subject, &new.hash).await.revoked_at, Some(at(5)));
+}
+
+/// A secret that replaces another one at `age`, and lets it hold for `overlap` microseconds longer.
+fn new_secret(age: i64, overlap: u64) -> NewSecret {
+    NewSecret::issue("test", &Pepper::random(), at(age), std::time::Duration::from_micros(overlap)).0
+}
+
+async fn rotated(store: &dyn KeyStore, new: &NewKey, secret: &NewSecret) -> Arc<ApiKey> {
+    store.rotate(new.key.account, new.key.id, secret.clone()).await.expect("a rotation")
+}
+
+/// Both secrets find the same key, in every field; the replaced one says when it ends.
+pub async fn a_rotated_key_is_found_by_both_secrets(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    let new = inserted(&*store.subject, account(), 0).await;
+    assert_eq!(found(&*store.subject, &new.hash).await.secret_ends_at, None);
+    let secret = new_secret(10, 90);
+    let key = rotated(&*store.subject, &new, &secret).await;
+    let expected = ApiKey { display_prefix: secret.display_prefix.clone(), ..new.key.clone() };
+    assert_eq!(*key, expected);
+    assert_eq!(*found(&*store.subject, &secret.hash).await, expected);
+    let ending = ApiKey { secret_ends_at: Some(at(100)), ..expected.clone() };
+    assert_eq!(*found(&*store.subject, &new.hash).await, ending);
+    let change = KeyChange { name: Some("both".to_owned()), ..KeyChange::default() };
+    store.subject.update(new.key.account, new.key.id, change).await.expect("an update");
+    for hash in [&new.hash, &secret.hash] {
+        assert_eq!(found(&*store.subject, hash).await.name, "both");
+    }
+    let listed = store.subject.list(new.key.account, PageRequest::first(10)).await.expect("a list").rows;
+    assert_eq!(listed.iter().map(|key| (key.id, key.secret_ends_at)).collect::<Vec<_>>(), [(new.key.id, None)]);
+}
+
+/// A second rotation ends the secret of the first, and does not prolong the one before it.
+pub async fn rotating_again_leaves_older_ends_alone(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    let new = inserted(&*store.subject, account(), 0).await;
+    let (second, third) = (new_secret(10, 90), new_secret(20, 900));
+    rotated(&*store.subject, &new, &second).await;
+    rotated(&*store.subject, &new, &third).await;
+    let ends = async |hash: &KeyHash| found(&*store.subject, hash).await.secret_ends_at;
+    assert_eq!(
+        (ends(&new.hash).await, ends(&second.hash).await, ends(&third.hash).await),
+        (Some(at(100)), Some(at(920)), None)
+    );
+    // At once: whoever stole the secret does not keep it for the rest of an overlap.
+    let last = new_secret(30, 0);
+    rotated(&*store.subject, &new, &last).await;
+    assert!(found(&*store.subject, &third.hash).await.check(at(30)).is_err());
+    assert!(found(&*store.subject, &last.hash).await.check(at(30)).is_ok());
+}
+
+/// A stranger's key, one that is not there, a revoked one and a hash that is taken: refused, and nothing changed.
+pub async fn what_cannot_be_rotated_stays_as_it_is(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    let (new, other) = (inserted(&*store.subject, account(), 0).await, inserted(&*store.subject, account(), 1).await);
+    let refused = async |account, id, secret: NewSecret| {
+        store.subject.rotate(account, id, secret).await.expect_err("a refusal").kind()
+    };
+    let secret = new_secret(10, 90);
+    assert_eq!(refused(other.key.account, new.key.id, secret.clone()).await, ErrorKind::NotFound);
+    assert_eq!(refused(new.key.account, KeyId::new(at(2)), secret.clone()).await, ErrorKind::NotFound);
+    let taken = NewSecret { hash: other.hash, ..secret.clone() };
+    assert_eq!(refused(new.key.account, new.key.id, taken).await, ErrorKind::Conflict);
+    assert_eq!(*found(&*store.subject, &new.hash).await, new.key);
+    assert_eq!(*found(&*store.subject, &other.hash).await, other.key);
+    store.subject.revoke(new.key.account, new.key.id, at(5)).await.expect("a revocation");
+    assert_eq!(refused(new.key.account, new.key.id, secret.clone()).await, ErrorKind::Conflict);
+    assert_eq!(store.subject.find(&secret.hash).await.expect("a look-up"), None);
+}
+
+/// A revocation is one of the key, and so of each of its secrets, at once.
+pub async fn every_secret_of_a_revoked_key_is_revoked(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    let new = inserted(&*store.subject, account(), 0).await;
+    let secret = new_secret(10, 90);
+    rotated(&*store.subject, &new, &secret).await;
+    for hash in [&new.hash, &secret.hash] {
+        assert_eq!(found(&*store.subject, hash).await.revoked_at, None);
+    }
+    store.subject.revoke(new.key.account, new.key.id, at(50)).await.expect("a revocation");
+    for hash in [&new.hash, &secret.hash] {
+        assert_eq!(found(&*store.subject, hash).await.revoked_at, Some(at(50)));
+    }
+}
+
+/// Of the uses that are told of, in whatever order, the latest is listed; unknown keys do not matter.
+pub async fn the_latest_use_is_kept(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    let account = account();
+    let (used, idle) = (inserted(&*store.subject, account, 0).await, inserted(&*store.subject, account, 1_000).await);
+    let gone = KeyId::new(at(2));
+    for uses in [&[][..], &[(used.key.id, at(7)), (gone, at(9))], &[(used.key.id, at(8))], &[(used.key.id, at(3))]] {
+        store.subject.touch(uses).await.expect("uses");
+    }
+    let listed = store.subject.list(account, PageRequest::first(10)).await.expect("a list").rows;
+    let kept: Vec<_> = listed.iter().map(|key| (key.id, key.last_used_at)).collect();
+    assert_eq!(kept, [(used.key.id, Some(at(8))), (idle.key.id, None)]);
 }
 
 /// Walking the pages shows every key once, oldest first, whatever the limit.

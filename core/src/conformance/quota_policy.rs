@@ -48,6 +48,7 @@ macro_rules! __quota_policy {
             a_hold_belongs_to_the_month_of_its_admission
             accounts_are_apart
             keys_of_an_account_share_its_limits
+            a_key_has_limits_of_its_own
             no_limit_is_no_limit
             a_refusal_names_its_limit
             a_refusal_holds_nothing

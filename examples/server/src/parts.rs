@@ -13,7 +13,7 @@ use aihub_providers::catalogue::{self, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_storage::{CachedKeys, Stores};
+use aihub_storage::{CachedKeys, Migrate, OpenSettings, PoolSettings, Stores};
 
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
 use crate::{Stop, pepper};
@@ -55,11 +55,29 @@ impl Parts {
 
 /// Opens the store that is named, and no other.
 pub(crate) async fn stores(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Stores, SettingsError> {
-    let opened = aihub_storage::open(&settings.store.url, Arc::clone(clock)).await;
+    let migrate = if settings.store.migrate { Migrate::Run } else { Migrate::Check };
+    opened(settings, migrate, clock).await
+}
+
+/// Opens the store that is named, as `migrate` says.
+pub(crate) async fn opened(
+    settings: &Settings,
+    migrate: Migrate,
+    clock: &Arc<dyn Clock>,
+) -> Result<Stores, SettingsError> {
+    let store = &settings.store;
+    let pool = PoolSettings {
+        connections: store.connections,
+        acquire: Duration::from_millis(store.acquire_timeout_ms),
+        statement: Duration::from_millis(store.statement_timeout_ms),
+    };
+    let opened = aihub_storage::open(&store.url, OpenSettings { pool, migrate }, Arc::clone(clock)).await;
     opened.map_err(|error| {
         let what_to_do = match error.kind() {
-            ErrorKind::Invalid => "",
-            _ => "; name a file in a folder that exists and may be written",
+            ErrorKind::Unavailable if store.url.starts_with("sqlite:") => {
+                "; name a file in a folder that exists and may be written"
+            }
+            _ => "",
         };
         SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}{what_to_do}"))
     })

@@ -17,8 +17,13 @@ pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
         return pepper.map_err(|error| SettingsError(format!("the setting `keys.pepper` is wrong: {error}")).into());
     }
     let Some(file) = file(settings) else {
-        // Keys in memory are gone with the process, and so may be what they were hashed under.
-        return Ok(Pepper::random());
+        if settings.store.url.starts_with("memory:") {
+            // Keys in memory are gone with the process, and so may be what they were hashed under.
+            return Ok(Pepper::random());
+        }
+        let message = "keys in Postgres are hashed under a secret that every replica needs: set AIHUB_KEYS__PEPPER (at \
+                       least 32 characters, such as `openssl rand -hex 32` prints), or `keys.pepper_file`";
+        return Err(SettingsError(message.to_owned()).into());
     };
     let wrong = |error: &dyn std::fmt::Display| {
         let file = file.display();

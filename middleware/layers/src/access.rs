@@ -126,6 +126,10 @@ fn route<O: Operation>(catalogue: &dyn Catalogue, call: Call<O>) -> Result<Route
         return Err(Error::new(ErrorKind::Forbidden, "This API key may only read: use one that may make calls")
             .with_code("key_is_read_only"));
     }
+    if !call.caller.key.operations.permits(O::KIND) {
+        let message = format!("This API key may not be used for {}: use one that may", O::KIND);
+        return Err(Error::new(ErrorKind::Forbidden, message).with_code("operation_not_allowed"));
+    }
     let Some(model) = catalogue.find(call.operation.model()) else { return Err(unknown(call.operation.model())) };
     if model.kind != O::KIND {
         return Err(Error::invalid(

@@ -25,7 +25,7 @@ pub mod upstream;
 mod world;
 
 pub use access::{Access, AccessLayer, Routed};
-pub use authenticate::{Authenticate, AuthenticateLayer, Network, Peer};
+pub use authenticate::{Authenticate, AuthenticateLayer, Peer};
 pub use breaker::{Breaker, BreakerLayer};
 pub use fallback::{Fallback, FallbackLayer};
 pub use intake::{Intake, IntakeLayer};

@@ -1,9 +1,9 @@
-//! [`RateLimit`]: requests per minute of one key, as its plan says.
+//! [`RateLimit`]: requests per minute of one key, as its plan and its own limits say: the lower holds.
 //!
 //! Answers say where the caller stands, in the headers of the `OpenAI` API:
 //! `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, `x-ratelimit-reset-requests` (how
-//! long until the full rate is free again, such as `1s` or `6m0s`). A plan without a rate limits
-//! nothing and says nothing. When the rate cannot be evaluated, the request is refused.
+//! long until the full rate is free again, such as `1s` or `6m0s`). Without a rate nothing is
+//! limited and nothing said. When the rate cannot be evaluated, the request is refused.
 //!
 //! ```
 //! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
@@ -102,7 +102,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let rate = match request.extensions().get::<Arc<Caller>>() {
-            Some(caller) => caller.plan.requests_per_minute.map(|per_minute| (Arc::clone(caller), per_minute)),
+            Some(caller) => per_minute(caller).map(|per_minute| (Arc::clone(caller), per_minute)),
             None => return Box::pin(async { Err(unauthenticated()) }),
         };
         let Some((caller, per_minute)) = rate else {
@@ -126,6 +126,11 @@ where
     }
 }
 
+fn per_minute(caller: &Caller) -> Option<u32> {
+    let (plan, key) = (caller.plan.requests_per_minute, caller.key.limits.requests_per_minute);
+    plan.into_iter().chain(key).min()
+}
+
 impl RateLimitLayer {
     async fn decide(&self, caller: &Caller, per_minute: u32) -> Result<RateDecision, Error> {
         let refuse = |remaining: u32, after: Duration| {
@@ -134,15 +139,12 @@ impl RateLimitLayer {
                 format!("{per_minute} requests"),
                 format!("{remaining} requests"),
             );
-            Error::new(
-                ErrorKind::RateLimited,
-                "This API key sends more requests per minute than its plan allows: send fewer",
-            )
-            .with_retry_after(after)
-            .with_refusal(match self.clock.now().checked_add(after) {
-                Ok(at) => refusal.with_reset(at),
-                Err(_) => refusal,
-            })
+            Error::new(ErrorKind::RateLimited, "This API key sends more requests per minute than it may: send fewer")
+                .with_retry_after(after)
+                .with_refusal(match self.clock.now().checked_add(after) {
+                    Ok(at) => refusal.with_reset(at),
+                    Err(_) => refusal,
+                })
         };
         // A rate of 0 is a plan that allows none, which no store can express.
         let Some(rate) = Rate::per_minute(per_minute) else { return Err(refuse(0, Duration::from_mins(1))) };
@@ -201,6 +203,17 @@ mod tests {
         assert_eq!(header("x-ratelimit-remaining-requests"), "6");
         assert_eq!(header("x-ratelimit-reset-requests"), "1s");
         assert!(ask(None, 0).await.unwrap().headers().is_empty(), "no rate, no limit");
+    }
+
+    #[test]
+    fn the_lower_of_two_rates_holds() {
+        let rate = |of_plan, of_key| {
+            let (mut plan, mut key) = (world::plan(), world::key());
+            (plan.requests_per_minute, key.limits.requests_per_minute) = (of_plan, of_key);
+            per_minute(&Caller::new(key, plan))
+        };
+        assert_eq!((rate(Some(60), Some(5)), rate(Some(5), Some(60))), (Some(5), Some(5)));
+        assert_eq!((rate(Some(60), None), rate(None, Some(5)), rate(None, None)), (Some(60), Some(5), None));
     }
 
     #[tokio::test]

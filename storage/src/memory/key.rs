@@ -1,16 +1,16 @@
 //! Keys in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use aihub_core::key::{KeyChange, NewKey};
+use aihub_core::key::{KeyChange, NewKey, NewSecret};
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::{AccountId, ApiKey, KeyHash, KeyId, KeyStore, Result, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
 
-use crate::key::{apply, taken, unknown};
+use crate::key::{apply, revoked, taken, unknown};
 use crate::paging::{self, Window};
 
 /// A [`KeyStore`] that forgets with the process.
@@ -18,16 +18,24 @@ use crate::paging::{self, Window};
 /// Looking a key up takes one lock out of many; only changes and lists share one.
 #[derive(Debug, Default)]
 pub struct MemoryKeys {
-    rows: DashMap<KeyHash, Arc<ApiKey>>,
+    /// By every secret that a key has.
+    found: DashMap<KeyHash, Arc<ApiKey>>,
     index: RwLock<Index>,
 }
 
-/// How rows are found other than by their hash. Its write lock is held over every change, so that
-/// a row and its entry here cannot part; `find` never takes it.
+/// The keys themselves, and what finds each. Its write lock is held over every change, so that a key
+/// and what is found of it cannot part; `find` never takes it.
 #[derive(Debug, Default)]
 struct Index {
-    ids: HashSet<KeyId>,
-    owned: BTreeMap<(AccountId, KeyId), KeyHash>,
+    owners: HashMap<KeyId, AccountId>,
+    owned: BTreeMap<(AccountId, KeyId), Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: Arc<ApiKey>,
+    /// Oldest first, each with its end.
+    secrets: Vec<(KeyHash, Option<Timestamp>)>,
 }
 
 impl MemoryKeys {
@@ -44,29 +52,44 @@ impl MemoryKeys {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces a row by what `change` makes of it.
+    /// Shows under every secret of a key what it is now.
+    fn show(&self, kept: &Kept) {
+        for (hash, ends_at) in &kept.secrets {
+            let key = match ends_at {
+                None => Arc::clone(&kept.key),
+                ends_at => Arc::new(ApiKey { secret_ends_at: *ends_at, ..ApiKey::clone(&kept.key) }),
+            };
+            self.found.insert(*hash, key);
+        }
+    }
+
+    /// Makes of a key what `change` makes of it.
     fn edit(&self, account: AccountId, id: KeyId, change: impl FnOnce(&mut ApiKey)) -> Result<Arc<ApiKey>> {
-        let index = self.writing();
-        let mut row = index.owned.get(&(account, id)).and_then(|hash| self.rows.get_mut(hash)).ok_or_else(unknown)?;
-        change(Arc::make_mut(&mut row));
-        Ok(Arc::clone(&row))
+        let mut index = self.writing();
+        let kept = index.owned.get_mut(&(account, id)).ok_or_else(unknown)?;
+        change(Arc::make_mut(&mut kept.key));
+        self.show(kept);
+        Ok(Arc::clone(&kept.key))
     }
 }
 
 #[async_trait]
 impl KeyStore for MemoryKeys {
     async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>> {
-        Ok(self.rows.get(hash).map(|row| Arc::clone(&row)))
+        Ok(self.found.get(hash).map(|key| Arc::clone(&key)))
     }
 
     async fn insert(&self, new: NewKey) -> Result<()> {
         let NewKey { hash, key } = new;
         let mut index = self.writing();
-        if self.rows.contains_key(&hash) || !index.ids.insert(key.id) {
+        if self.found.contains_key(&hash) || index.owners.contains_key(&key.id) {
             return Err(taken());
         }
-        index.owned.insert((key.account, key.id), hash);
-        self.rows.insert(hash, Arc::new(key));
+        index.owners.insert(key.id, key.account);
+        let place = (key.account, key.id);
+        let kept = Kept { key: Arc::new(key), secrets: vec![(hash, None)] };
+        self.show(&kept);
+        index.owned.insert(place, kept);
         Ok(())
     }
 
@@ -78,15 +101,52 @@ impl KeyStore for MemoryKeys {
         self.edit(account, id, |key| key.revoked_at = key.revoked_at.or(Some(at))).map(drop)
     }
 
+    async fn rotate(&self, account: AccountId, id: KeyId, secret: NewSecret) -> Result<Arc<ApiKey>> {
+        let mut index = self.writing();
+        let kept = index.owned.get_mut(&(account, id)).ok_or_else(unknown)?;
+        if kept.key.revoked_at.is_some() {
+            return Err(revoked());
+        }
+        if self.found.contains_key(&secret.hash) {
+            return Err(taken());
+        }
+        kept.secrets.retain(|(hash, ends_at)| {
+            let over = ends_at.is_some_and(|end| end <= secret.at);
+            if over {
+                self.found.remove(hash);
+            }
+            !over
+        });
+        for (_, ends_at) in &mut kept.secrets {
+            *ends_at = ends_at.or(Some(secret.overlap_until));
+        }
+        kept.secrets.push((secret.hash, None));
+        Arc::make_mut(&mut kept.key).display_prefix = secret.display_prefix;
+        self.show(kept);
+        Ok(Arc::clone(&kept.key))
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<()> {
+        let mut index = self.writing();
+        for (id, at) in uses {
+            let Some(account) = index.owners.get(id).copied() else { continue };
+            if let Some(kept) = index.owned.get_mut(&(account, *id)) {
+                let key = Arc::make_mut(&mut kept.key);
+                key.last_used_at = key.last_used_at.max(Some(*at));
+                self.show(kept);
+            }
+        }
+        Ok(())
+    }
+
     async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {
         let window = Window::of(&page);
         let nil = KeyId::from_uuid(uuid::Uuid::nil());
         let last = KeyId::from_uuid(uuid::Uuid::max());
         let after = page.after.map_or(Bound::Included((account, nil)), |id| Bound::Excluded((account, id)));
         let index = self.reading();
-        let hashes = index.owned.range((after, Bound::Included((account, last)))).map(|(_, hash)| hash);
-        let rows =
-            hashes.filter_map(|hash| self.rows.get(hash).map(|row| Arc::clone(&row))).take(window.fetch()).collect();
+        let kept = index.owned.range((after, Bound::Included((account, last)))).map(|(_, kept)| kept);
+        let rows = kept.map(|kept| Arc::clone(&kept.key)).take(window.fetch()).collect();
         Ok(paging::cut(rows, window, |key| key.id))
     }
 }

@@ -5,9 +5,10 @@ use std::collections::hash_map::Entry;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aihub_core::key::KeyLimits;
 use aihub_core::quota::{Amounts, Ask};
 use aihub_core::{
-    AccountId, CallId, Error, ErrorKind, Money, Plan, QuotaPolicy, Refusal, Reservation, Result, Timestamp,
+    AccountId, CallId, Error, ErrorKind, KeyId, Money, Plan, QuotaPolicy, Refusal, Reservation, Result, Timestamp,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -17,9 +18,9 @@ use jiff::tz::TimeZone;
 /// A [`QuotaPolicy`] for one process: calls, tokens and money of an account per calendar month (UTC).
 ///
 /// The limits are those of the plan that the caller comes with
-/// ([`Plan::monthly_calls`], [`Plan::monthly_tokens`]), so that a plan changed in mid-month counts at
-/// the next call; what several keys of one account use is added up. Money is limited for every
-/// account alike, by [`MemoryQuota::with_monthly_money`].
+/// ([`Plan::monthly_calls`], [`Plan::monthly_tokens`]), for all keys of its account together, and those
+/// of its key ([`KeyLimits`]) for that key alone; one that is changed in mid-month counts at the next
+/// call. Money is limited for every account alike, by [`MemoryQuota::with_monthly_money`].
 ///
 /// Each account has a lock of its own, held for the arithmetic only. A call that was settled is
 /// forgotten by its id; its amounts stay in the window of its month, and no month is dropped while
@@ -41,8 +42,15 @@ pub struct Standing {
 
 #[derive(Debug, Default)]
 struct Account {
-    windows: HashMap<Month, Window>,
-    holds: HashMap<CallId, (Month, Hold)>,
+    windows: HashMap<(Subject, Month), Window>,
+    holds: HashMap<CallId, Hold>,
+}
+
+/// Whose amounts are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Subject {
+    Account,
+    Key(KeyId),
 }
 
 /// The first day of a month.
@@ -65,8 +73,17 @@ struct Window {
 
 #[derive(Debug, Clone, Copy)]
 struct Hold {
+    key: KeyId,
+    month: Month,
     asked: Amounts,
     tally: Tally,
+}
+
+impl Hold {
+    /// The windows that it is in.
+    fn places(&self) -> [(Subject, Month); 2] {
+        [(Subject::Account, self.month), (Subject::Key(self.key), self.month)]
+    }
 }
 
 impl MemoryQuota {
@@ -88,7 +105,7 @@ impl MemoryQuota {
         let Some(account) = self.account(account) else {
             return Standing::default();
         };
-        let window = lock(&account).windows.get(&month(at)).copied().unwrap_or_default();
+        let window = lock(&account).windows.get(&(Subject::Account, month(at))).copied().unwrap_or_default();
         Standing { settled: self.amounts(window.settled), held: self.amounts(window.held) }
     }
 
@@ -123,12 +140,15 @@ impl MemoryQuota {
         };
         let mut account = lock(&account);
         // No hold: it was settled before. Doing nothing is what makes settling idempotent.
-        let Some((month, hold)) = account.holds.remove(&reservation.call) else {
+        let Some(hold) = account.holds.remove(&reservation.call) else {
             return;
         };
-        let window = account.windows.entry(month).or_default();
-        window.held = window.held.minus(hold.tally);
-        window.settled = window.settled.plus(used(hold.tally));
+        let used = used(hold.tally);
+        for place in hold.places() {
+            let window = account.windows.entry(place).or_default();
+            window.held = window.held.minus(hold.tally);
+            window.settled = window.settled.plus(used);
+        }
     }
 }
 
@@ -143,14 +163,20 @@ impl QuotaPolicy for MemoryQuota {
         let mut account = lock(&account);
         let Account { windows, holds } = &mut *account;
         let held = match holds.entry(ask.call) {
-            Entry::Occupied(hold) => hold.get().1.asked,
+            Entry::Occupied(hold) => hold.get().asked,
             Entry::Vacant(place) => {
-                let month = month(ask.at);
-                let window = windows.entry(month).or_default();
-                window.admit(tally, &ask.caller.plan, self.money, month)?;
-                window.held = window.held.plus(tally);
-                place.insert((month, Hold { asked: ask.most, tally }));
-                ask.most
+                let key = &ask.caller.key;
+                let hold = Hold { key: key.id, month: month(ask.at), asked: ask.most, tally };
+                let limits = [Limits::of_account(&ask.caller.plan, self.money), Limits::of_key(&key.limits)];
+                // All of them before any is counted in: a hold is in every window or in none.
+                for (place, limits) in hold.places().iter().zip(limits) {
+                    windows.entry(*place).or_default().admit(tally, &limits, hold.month)?;
+                }
+                for place in hold.places() {
+                    let window = windows.entry(place).or_default();
+                    window.held = window.held.plus(tally);
+                }
+                place.insert(hold).asked
             }
         };
         Ok(Reservation { call: ask.call, account: id, at: ask.at, held })
@@ -171,26 +197,45 @@ impl QuotaPolicy for MemoryQuota {
     }
 }
 
+/// What a window may hold, and the names that its limits have in a refusal.
+struct Limits {
+    who: &'static str,
+    calls: (&'static str, Option<u64>),
+    tokens: (&'static str, Option<u64>),
+    money: Option<Money>,
+}
+
+impl Limits {
+    fn of_account(plan: &Plan, money: Option<Money>) -> Self {
+        let (calls, tokens) =
+            (("plan_monthly_calls", plan.monthly_calls), ("plan_monthly_tokens", plan.monthly_tokens));
+        Self { who: "account", calls, tokens, money }
+    }
+
+    fn of_key(limits: &KeyLimits) -> Self {
+        let calls = ("key_monthly_calls", limits.monthly_calls);
+        Self { who: "API key", calls, tokens: ("key_monthly_tokens", limits.monthly_tokens), money: None }
+    }
+}
+
 impl Window {
-    fn admit(&self, ask: Tally, plan: &Plan, money: Option<Money>, month: Month) -> Result<()> {
+    fn admit(&self, ask: Tally, limits: &Limits, month: Month) -> Result<()> {
         let taken = self.settled.plus(self.held);
-        if let Some(limit) = plan.monthly_calls {
-            let free = u128::from(limit).saturating_sub(taken.calls);
-            if ask.calls > free {
-                return Err(refuse("plan_monthly_calls", "calls", limit, free, month));
+        let counts =
+            [(limits.calls, "calls", ask.calls, taken.calls), (limits.tokens, "tokens", ask.tokens, taken.tokens)];
+        for ((source, limit), unit, ask, taken) in counts {
+            let Some(limit) = limit else { continue };
+            let free = u128::from(limit).saturating_sub(taken);
+            if ask > free {
+                return Err(refuse(limits.who, source, unit, limit, free, month));
             }
         }
-        if let Some(limit) = plan.monthly_tokens {
-            let free = u128::from(limit).saturating_sub(taken.tokens);
-            if ask.tokens > free {
-                return Err(refuse("plan_monthly_tokens", "tokens", limit, free, month));
-            }
-        }
-        if let Some(limit) = money {
+        if let Some(limit) = limits.money {
             let free = (i128::from(limit.nanos()) - taken.nanos).max(0);
             if ask.nanos > free {
                 let left = Money::from_nanos(i64::try_from(free).unwrap_or(i64::MAX), limit.currency());
-                return Err(refuse("account_monthly_money", limit.currency(), limit.decimal(), left.decimal(), month));
+                let source = "account_monthly_money";
+                return Err(refuse(limits.who, source, limit.currency(), limit.decimal(), left.decimal(), month));
             }
         }
         Ok(())
@@ -221,11 +266,18 @@ fn end_of(month: Month) -> Option<Timestamp> {
     next.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp())
 }
 
-fn refuse(source: &'static str, unit: impl Display, limit: impl Display, left: impl Display, month: Month) -> Error {
+fn refuse(
+    who: &str,
+    source: &'static str,
+    unit: impl Display,
+    limit: impl Display,
+    left: impl Display,
+    month: Month,
+) -> Error {
     let resets_at = end_of(month);
     let until = resets_at.map(|end| format!(" until {end}")).unwrap_or_default();
     let message = format!(
-        "This account may use {limit} {unit} a month and has {left} left{until}, less than this call may need: \
+        "This {who} may use {limit} {unit} a month and has {left} left{until}, less than this call may need: \
          ask for less, wait, or move to a larger plan"
     );
     let refusal = Refusal::new(source, format!("{limit} {unit}"), format!("{left} {unit}"));

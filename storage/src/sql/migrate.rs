@@ -1,15 +1,33 @@
 //! Bringing a database's tables up to date, once, before anybody reads them.
+//!
+//! The changes are part of the program, one folder for each kind of database. A change expands first (a new
+//! column, a new table), and what it replaces is dropped by a change of a later version: replicas of two
+//! versions work on the same tables while one takes over from the other.
 
-use std::path::Path;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
-use aihub_core::{Error, ErrorKind, Result};
-use diesel::connection::SimpleConnection as _;
+use aihub_core::{Error, ErrorKind};
+use diesel::backend::Backend;
 use diesel::migration::MigrationSource;
-use diesel::sqlite::Sqlite;
-use diesel::{Connection as _, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+#[cfg(feature = "postgres")]
+pub(super) use postgres::postgres;
+#[cfg(feature = "sqlite")]
+pub(super) use sqlite::sqlite;
+
+/// What to do with tables of an older version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Migrate {
+    /// Bring them up to date. Any number of processes may start at once: one does it, the others wait.
+    #[default]
+    Run,
+    /// Leave them, and refuse to open the database.
+    Check,
+}
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -18,6 +36,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 enum Refused {
     #[error("it was written by a newer version of this program (it has the change {0})")]
     Newer(String),
+    #[error("its tables are older than this program (the change {0} is missing): run `aihub migrate`")]
+    Older(String),
     #[error("{0}")]
     Failed(Failure),
 }
@@ -28,49 +48,32 @@ impl From<diesel::result::Error> for Refused {
     }
 }
 
-/// Makes or updates the SQLite file, and gives back the name it is opened by.
-///
-/// On a connection of its own, closed afterwards, in a thread that may block: diesel's harness for
-/// asynchronous connections works on multi-threaded runtimes only, and a library cannot ask for one.
-pub(super) async fn prepare(file: &Path) -> Result<String> {
-    let shown = file.display().to_string();
-    // Absolute, so that no file name can be taken for one of SQLite's own (`:memory:`, `file:…`).
-    let path = std::path::absolute(file).map_err(|error| unusable(&shown, &error.to_string()))?;
-    let path = path.to_str().ok_or_else(|| unusable(&shown, "its name is not UTF-8"))?.to_owned();
-    let target = path.clone();
-    let done = tokio::task::spawn_blocking(move || update(&target)).await;
-    match done {
-        Ok(Ok(())) => Ok(path),
-        Ok(Err(refused)) => Err(unusable(&shown, &refused.to_string()).with_source(refused)),
-        Err(error) => Err(unusable(&shown, "the update did not end").with_source(error)),
+/// Looks, and does what is missing. The caller has made sure that nobody else does at the same time.
+fn update<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    changes: EmbeddedMigrations,
+    migrate: Migrate,
+) -> Result<(), Refused>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let known = MigrationSource::<DB>::migrations(&changes).map_err(Refused::Failed)?;
+    let known: Vec<String> = known.iter().map(|change| change.name().version().to_string()).collect();
+    let done: Vec<String> =
+        conn.applied_migrations().map_err(Refused::Failed)?.iter().map(ToString::to_string).collect();
+    if let Some(newer) = done.iter().find(|version| !known.contains(version)) {
+        return Err(Refused::Newer(newer.clone()));
+    }
+    match known.iter().find(|version| !done.contains(version)) {
+        None => Ok(()),
+        Some(missing) if migrate == Migrate::Check => Err(Refused::Older(missing.clone())),
+        Some(_) => conn.run_pending_migrations(changes).map(drop).map_err(Refused::Failed),
     }
 }
 
-fn unusable(file: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("The database file {file} cannot be used: {why}"))
+/// `what` names the database without a secret.
+fn unusable(what: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{what} cannot be used: {why}"))
         .with_code("database_unusable")
         .with_alert()
-}
-
-fn update(path: &str) -> Result<(), Refused> {
-    let mut conn = SqliteConnection::establish(path).map_err(|error| Refused::Failed(error.into()))?;
-    // The mode of the journal is the file's, and cannot be changed inside a transaction.
-    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;")?;
-    // One transaction around looking and doing: of two processes that start together, the second
-    // waits here and then finds nothing left to do.
-    conn.immediate_transaction(|conn| {
-        let known = versions(&SQLITE)?;
-        let applied = conn.applied_migrations().map_err(Refused::Failed)?;
-        if let Some(newer) = applied.iter().map(ToString::to_string).find(|version| !known.contains(version)) {
-            return Err(Refused::Newer(newer));
-        }
-        conn.run_pending_migrations(SQLITE).map_err(Refused::Failed)?;
-        Ok(())
-    })
-}
-
-/// The versions of the changes that this program knows.
-fn versions(source: &EmbeddedMigrations) -> Result<Vec<String>, Refused> {
-    let migrations = MigrationSource::<Sqlite>::migrations(source).map_err(Refused::Failed)?;
-    Ok(migrations.iter().map(|migration| migration.name().version().to_string()).collect())
 }

@@ -7,11 +7,17 @@
 mod connection;
 mod key;
 mod migrate;
+mod notify;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod schema;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod values;
 
-pub use connection::Database;
+pub use connection::{Database, PoolSettings};
 pub use key::SqlKeys;
+pub use migrate::Migrate;
 
 use aihub_core::{Error, ErrorKind};
 use diesel::result::DatabaseErrorKind;
@@ -24,6 +30,9 @@ enum SqlError {
     Connection(#[from] PoolError),
     #[error("the database refused the query")]
     Query(#[from] diesel::result::Error),
+    #[cfg(feature = "postgres")]
+    #[error("the database has not answered for {0:?}")]
+    Silent(std::time::Duration),
     #[error("the work on the database did not end")]
     Stopped(#[from] tokio::task::JoinError),
     #[error("{0}")]
@@ -44,7 +53,7 @@ impl From<SqlError> for Error {
             ) => Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator")
                 .with_alert()
                 .with_source(error),
-            SqlError::Connection(_) | SqlError::Stopped(_) | SqlError::Query(_) => {
+            error => {
                 Self::new(ErrorKind::Unavailable, "The database does not answer: try again later").with_source(error)
             }
         }

@@ -2,6 +2,11 @@
 //!
 //! diesel's own types for ids and times exist for one database only.
 
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use std::fmt::Debug;
 use std::str::FromStr;
 
@@ -10,25 +15,24 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::query_builder::QueryId;
-use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{Binary, SqlOrd, SqlType, Text};
-use diesel::sqlite::Sqlite;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use diesel::sql_types::{SqlOrd, SqlType, Text};
 
 /// An id: 16 bytes, which sort as the id does.
 #[derive(Debug, SqlType, QueryId)]
-#[diesel(sqlite_type(name = "Binary"))]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 2950, array_oid = 2951)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Binary")))]
 pub struct Uuid;
 
 /// A time: microseconds since 1970.
 #[derive(Debug, SqlType, QueryId)]
-#[diesel(sqlite_type(name = "Long"))]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 1184, array_oid = 1185)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Long")))]
 pub struct Instant;
 
 /// A JSON document. What is searched for gets a column of its own: operators on JSON differ.
 #[derive(Debug, SqlType, QueryId)]
-#[diesel(sqlite_type(name = "Text"))]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 3802, array_oid = 3807)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct Document;
 
 impl SqlOrd for Uuid {}
@@ -67,48 +71,6 @@ impl From<KeyId> for Id {
     }
 }
 
-impl FromSql<Uuid, Sqlite> for Id {
-    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
-        let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
-        Ok(Self(uuid::Uuid::from_slice(&bytes)?))
-    }
-}
-
-impl ToSql<Uuid, Sqlite> for Id {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(&self.0.as_bytes()[..]);
-        Ok(IsNull::No)
-    }
-}
-
-impl FromSql<Instant, Sqlite> for At {
-    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
-        let micros = <i64 as FromSql<diesel::sql_types::BigInt, Sqlite>>::from_sql(value)?;
-        Ok(Self(Timestamp::from_microsecond(micros)?))
-    }
-}
-
-impl ToSql<Instant, Sqlite> for At {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.0.as_microsecond());
-        Ok(IsNull::No)
-    }
-}
-
-impl<T: DeserializeOwned + Debug> FromSql<Document, Sqlite> for Doc<T> {
-    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
-        let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-        Ok(Self(serde_json::from_str(&text)?))
-    }
-}
-
-impl<T: Serialize + Debug> ToSql<Document, Sqlite> for Doc<T> {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(serde_json::to_string(&self.0)?);
-        Ok(IsNull::No)
-    }
-}
-
 impl<T, DB> FromSql<Text, DB> for Tag<T>
 where
     DB: Backend,
@@ -117,13 +79,5 @@ where
 {
     fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
         Ok(Self(String::from_sql(value)?.parse()?))
-    }
-}
-
-impl<T: Into<&'static str> + Copy + Debug> ToSql<Text, Sqlite> for Tag<T> {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        let name: &'static str = self.0.into();
-        out.set_value(name);
-        Ok(IsNull::No)
     }
 }

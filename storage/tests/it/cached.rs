@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aihub_core::conformance::key_store::new_key;
-use aihub_core::key::{KeyChange, NewKey};
+use aihub_core::key::{KeyChange, NewKey, NewSecret};
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::{
     AccountId, ApiKey, Clock, Error, ErrorKind, KeyHash, KeyId, KeyStore, ManualClock, Result, Timestamp,
@@ -114,6 +114,14 @@ impl KeyStore for Slow {
         self.inner.revoke(account, id, at).await?;
         self.held_back().await;
         Ok(())
+    }
+
+    async fn rotate(&self, account: AccountId, id: KeyId, secret: NewSecret) -> Result<Arc<ApiKey>> {
+        self.inner.rotate(account, id, secret).await
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<()> {
+        self.inner.touch(uses).await
     }
 
     async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {

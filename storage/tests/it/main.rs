@@ -5,6 +5,10 @@ mod cached;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use aihub_core::conformance::key_store::new_key;
 use aihub_core::{AccountId, Clock, Error, ErrorKind, ManualClock};
-use aihub_storage::{Stores, open};
+use aihub_storage::{OpenSettings, Stores, open};
 use tempfile::TempDir;
 
 async fn opened(url: &str) -> Result<Stores, Error> {
-    open(url, Arc::new(ManualClock::default())).await
+    open(url, OpenSettings::default(), Arc::new(ManualClock::default())).await
 }
 
 async fn refused(url: &str) -> Error {
@@ -31,12 +31,17 @@ async fn memory_and_files_open() {
     assert!(opened(&url(&file)).await.unwrap().keys.find(&new.hash).await.unwrap().is_some());
 }
 
+/// Built without it, or with nobody at the address: an error, and no file in its place.
 #[tokio::test]
-async fn postgres_is_refused_and_nothing_takes_its_place() {
-    for url in ["postgres://user:s3cret@host/db", "postgresql://host/db"] {
-        let error = refused(url).await;
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+async fn nothing_takes_the_place_of_a_postgres_that_cannot_be_had() {
+    let folder = TempDir::new().unwrap();
+    for scheme in ["postgres", "postgresql"] {
+        let error = refused(&format!("{scheme}://user:s3cret@127.0.0.1:1/{}", folder.path().display())).await;
+        let kind = if cfg!(feature = "postgres") { ErrorKind::Unavailable } else { ErrorKind::Invalid };
+        assert_eq!(error.kind(), kind);
         assert!(error.message().contains("Postgres"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
 

@@ -11,7 +11,7 @@ use aihub_core::conformance::key_store::new_key;
 use aihub_core::key::KeyChange;
 use aihub_core::page::PageRequest;
 use aihub_core::{AccountId, Clock, KeyStore, ManualClock};
-use aihub_storage::{Database, SqlKeys};
+use aihub_storage::{Database, Migrate, PoolSettings, SqlKeys};
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ pub(crate) async fn fresh() -> Fixture<dyn KeyStore> {
 }
 
 async fn opened(folder: &TempDir) -> SqlKeys {
-    SqlKeys::new(Database::sqlite(&folder.path().join("hub.db")).await.unwrap())
+    SqlKeys::new(Database::sqlite(&folder.path().join("hub.db"), PoolSettings::default(), Migrate::Run).await.unwrap())
 }
 
 fn account() -> AccountId {

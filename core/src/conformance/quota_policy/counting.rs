@@ -1,6 +1,10 @@
 //! What is counted, when, and for whom.
 
+use std::sync::Arc;
+
 use super::{Limits, QuotaFixture, again, ask, refusal, tokens};
+use crate::caller::Caller;
+use crate::key::{ApiKey, KeyLimits};
 
 /// Whatever fits is granted, up to the last token and call; one more is not.
 pub async fn grants_up_to_the_limit_and_no_further(make: impl AsyncFnOnce(Limits) -> QuotaFixture) {
@@ -114,6 +118,25 @@ pub async fn keys_of_an_account_share_its_limits(make: impl AsyncFnOnce(Limits) 
     let second = |size| ask(&it.colleague, super::now(), tokens(size));
     refusal(it.policy.subject.reserve(&second(41)).await);
     it.policy.subject.reserve(&second(40)).await.map(drop).expect("the rest");
+}
+
+/// The limits of a key hold for that key alone, beside those of its account; they count from the start of the
+/// month also when they are set in the middle of it, and a refusal by one of them holds nothing.
+pub async fn a_key_has_limits_of_its_own(make: impl AsyncFnOnce(Limits) -> QuotaFixture) {
+    let it = make(Limits::tokens(100)).await;
+    drop(it.granted(tokens(20)).await);
+    let mut limited = Caller::clone(&it.caller);
+    let limits = KeyLimits { monthly_tokens: Some(50), monthly_calls: Some(3), ..KeyLimits::default() };
+    limited.key = Arc::new(ApiKey { limits, ..ApiKey::clone(&limited.key) });
+    let limited = Arc::new(limited);
+    let reserve =
+        async |caller: &Arc<Caller>, size| it.policy.subject.reserve(&ask(caller, super::now(), tokens(size))).await;
+    assert_eq!(refusal(reserve(&limited, 31).await).limit_source, "key_monthly_tokens");
+    drop(reserve(&limited, 29).await.expect("what is left of the key's tokens"));
+    drop(reserve(&limited, 0).await.expect("the third call of the key"));
+    assert_eq!(refusal(reserve(&limited, 0).await).limit_source, "key_monthly_calls");
+    drop(reserve(&it.colleague, 51).await.expect("what is left of the account's tokens"));
+    refusal(reserve(&it.colleague, 1).await);
 }
 
 /// Without a limit nothing is refused, and amounts too large to be true do not wrap around.

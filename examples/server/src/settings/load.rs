@@ -13,7 +13,7 @@ use super::{Settings, check};
 pub(crate) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 /// Variables of this name that are not the server's: what this repository's suites and their clients
-/// read may stand in the same environment.
+/// read may stand in the same environment; and whatever `AIHUB_TEST_…` says of the servers they run against.
 const OF_TOOLS: [&str; 6] = ["api_key", "base_url", "free_key", "vendors_bin", "vendors_url", "wire_samples"];
 
 /// Variables that mean the same everywhere, and the setting that each of them is.
@@ -49,7 +49,8 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
     if std::env::var("REDIS_URL").is_ok_and(|url| !url.is_empty()) {
         return Err(SettingsError("REDIS_URL is set, but this build keeps no state in Redis: unset it".to_owned()));
     }
-    figment = figment.merge(Env::prefixed("AIHUB_").ignore(&OF_TOOLS).split("__"));
+    let ours = Env::prefixed("AIHUB_").filter(|name| !name.starts_with("test_")).ignore(&OF_TOOLS);
+    figment = figment.merge(ours.split("__"));
     let settings = figment.extract().map_err(|error| explain(&figment, &error, &known))?;
     check::settings(&settings)?;
     Ok(settings)

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use aihub_core::Network;
 use aihub_core::Plan;
-use aihub_layers::Network;
 use aihub_providers::catalogue::Vendor;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -58,6 +58,10 @@ pub(crate) struct Server {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
     pub(crate) url: String,
+    pub(crate) migrate: bool,
+    pub(crate) connections: usize,
+    pub(crate) acquire_timeout_ms: u64,
+    pub(crate) statement_timeout_ms: u64,
     pub(crate) usage_file: String,
 }
 

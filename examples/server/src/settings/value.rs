@@ -1,6 +1,6 @@
 //! Values that are refused where they are read, so that the error names their setting.
 
-use aihub_layers::Network;
+use aihub_core::Network;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// A number that is not 0: 0 seconds, bytes or calls switch nothing off, they let nothing through.

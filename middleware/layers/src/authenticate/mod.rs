@@ -55,13 +55,13 @@ mod tests;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aihub_core::{Caller, Clock, Error, ErrorKind, KeyStore, Pepper, PlainKey, Plans};
+use aihub_core::{Caller, Clock, Error, ErrorKind, KeyStore, Network, Pepper, PlainKey, Plans};
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
 
-pub use address::{Network, Peer};
+pub use address::Peer;
 
 /// More than this of what a caller says it is, is not kept.
 const USER_AGENT_BYTES: usize = 256;
@@ -169,7 +169,7 @@ impl<Keys: ?Sized> Settings<Keys> {
         let peer = request.extensions().get::<Peer>().copied();
         let ip = peer.map(|peer| address::caller(peer, request.headers(), &self.trusted));
         if !key.allowed_ips.is_empty()
-            && !ip.is_some_and(|ip| key.allowed_ips.iter().any(|allowed| allowed.to_canonical() == ip))
+            && !ip.is_some_and(|ip| key.allowed_ips.iter().any(|network| network.contains(ip)))
         {
             return Err(elsewhere());
         }

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use aihub_core::{ApiKey, ManualClock};
+use aihub_core::{ApiKey, ManualClock, Network};
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;

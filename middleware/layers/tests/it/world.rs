@@ -328,6 +328,14 @@ impl KeyStore for Keys {
         unreachable!("layers revoke no keys")
     }
 
+    async fn rotate(&self, _: AccountId, _: KeyId, _: key::NewSecret) -> Result<Arc<ApiKey>> {
+        unreachable!("layers rotate no keys")
+    }
+
+    async fn touch(&self, _: &[(KeyId, Timestamp)]) -> Result<()> {
+        unreachable!("layers write no uses down")
+    }
+
     async fn list(&self, _: AccountId, _: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {
         unreachable!("layers list no keys")
     }
