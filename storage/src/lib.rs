@@ -11,7 +11,7 @@ pub mod stores;
 
 pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
-pub use sink::{FanOut, JsonLines};
+pub use sink::{FanOut, JsonLines, LastUse};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{Database, Migrate, PoolSettings, SqlKeys};
 pub use stores::{OpenSettings, Stores, open};

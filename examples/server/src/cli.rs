@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use aihub_core::key::Permission;
+use aihub_core::model::ModelKind;
 use clap::{Args, Parser, Subcommand};
 
 /// Sells access to language models: an OpenAI-compatible API over OpenRouter, Gemini and others,
@@ -23,11 +25,18 @@ pub(crate) enum Command {
     Serve,
     /// Check settings, store, pepper and catalogue as `serve` would, and say what is there.
     Check,
+    /// Bring the database's tables up to date, where `serve` may not (`store.migrate = false`).
+    Migrate,
+    /// Copy a SQLite database into a new file, while it is in use.
+    Backup {
+        /// The file to be made; it must not be there.
+        file: PathBuf,
+    },
     /// Print the `OpenAPI` document.
     Openapi,
     /// Print the built-in settings, which are their own manual.
     Settings,
-    /// Make, list and revoke API keys.
+    /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
 }
@@ -41,6 +50,17 @@ pub(crate) enum Keys {
         /// The account, as `keys create` printed it.
         #[arg(long)]
         account: aihub_core::AccountId,
+    },
+    /// Give a key another secret, printed alone on the last line, once; the one before it holds a while longer.
+    Rotate {
+        /// The account that has it.
+        #[arg(long)]
+        account: aihub_core::AccountId,
+        /// How many hours the secret before it still holds; 0 ends it at once.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(..=8_760))]
+        overlap_hours: u32,
+        /// The key's id.
+        id: aihub_core::KeyId,
     },
     /// Revoke a key, for good.
     Revoke {
@@ -63,6 +83,28 @@ pub(crate) struct Create {
     /// The account that pays; a new one where it is absent.
     #[arg(long)]
     pub(crate) account: Option<aihub_core::AccountId>,
+    /// What it may do: `read_only`, `read_write` or `manage`.
+    #[arg(long, default_value_t)]
+    pub(crate) permission: Permission,
+    /// The only operations it may be used for, such as `chat`; all where it is absent.
+    #[arg(long = "operation", value_name = "OPERATION")]
+    pub(crate) operations: Vec<ModelKind>,
+    /// The only models it reaches, by id, with `*` at the end for all that start so; all of the plan's where it is
+    /// absent.
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// The only addresses or networks it may be used from, such as 192.0.2.0/24; anywhere where it is absent.
+    #[arg(long = "from", value_name = "NETWORK")]
+    pub(crate) networks: Vec<aihub_core::Network>,
+    /// Requests per minute, beside those of the plan.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests_per_minute: Option<u32>,
+    /// Calls per calendar month, beside those of the plan.
+    #[arg(long)]
+    pub(crate) monthly_calls: Option<u64>,
+    /// Tokens per calendar month, beside those of the plan.
+    #[arg(long)]
+    pub(crate) monthly_tokens: Option<u64>,
 }
 
 /// A name that a list of keys can show, one in a line.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_core::key::{KeyLimits, NewSecret, OperationAccess};
 use aihub_core::page::PageRequest;
+use aihub_core::plan::ModelAccess;
 use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, SystemClock};
 
 use crate::cli::{Create, Keys};
 use crate::settings::{Settings, SettingsError, check};
-use crate::{Stop, parts, pepper};
+use crate::{Stop, pepper, store};
 
 pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> {
     if settings.store.url.starts_with("memory:") {
@@ -19,10 +21,21 @@ pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> 
         check::plan_exists("--plan", plan, &settings.plans)?;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = parts::stores(settings, &clock).await?.keys;
+    let store = store::open(settings, &clock).await?.keys;
     match command {
         Keys::Create(create) => create_key(create, settings, &*store, &*clock).await,
         Keys::List { account } => list(account, &*store).await,
+        Keys::Rotate { account, overlap_hours, id } => {
+            let overlap = Duration::from_hours(overlap_hours.into());
+            let (new, secret) = NewSecret::issue("live", &pepper::read(settings)?, clock.now(), overlap);
+            let until = new.overlap_until;
+            let key = store.rotate(account, id, new).await?;
+            println!("key      {} ({})", key.id, key.name);
+            println!("before   holds until {until}");
+            println!("Keep it now: it is shown only this once.");
+            println!("{}", secret.reveal());
+            Ok(())
+        }
         Keys::Revoke { account, id } => {
             store.revoke(account, id, clock.now()).await?;
             println!("{id} is revoked");
@@ -38,8 +51,24 @@ async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, c
     let account = create.account.unwrap_or_else(|| AccountId::new(now));
     let lifetime = Duration::from_secs(u64::from(settings.keys.expire_after_days) * 86_400);
     let expires_at = (!lifetime.is_zero()).then(|| now + lifetime);
-    let (new, secret) =
-        NewKey::issue("live", &pepper, ApiKey { expires_at, ..ApiKey::new(account, create.name, plan, now) });
+    let key = ApiKey {
+        permission: create.permission,
+        operations: if create.operations.is_empty() {
+            OperationAccess::All
+        } else {
+            OperationAccess::Only(create.operations)
+        },
+        models: if create.models.is_empty() { ModelAccess::All } else { ModelAccess::Only(create.models) },
+        allowed_ips: create.networks,
+        limits: KeyLimits {
+            requests_per_minute: create.requests_per_minute,
+            monthly_calls: create.monthly_calls,
+            monthly_tokens: create.monthly_tokens,
+        },
+        expires_at,
+        ..ApiKey::new(account, create.name, plan, now)
+    };
+    let (new, secret) = NewKey::issue("live", &pepper, key);
     let key = &new.key;
     println!("key      {} ({})", key.id, key.name);
     println!("account  {account}");
@@ -64,7 +93,8 @@ async fn list(account: AccountId, store: &dyn KeyStore) -> Result<(), Stop> {
                 (None, Some(end)) => format!("until {end}"),
                 (None, None) => "for ever".to_owned(),
             };
-            println!("{}  {}  {}  {}  {state}", key.id, key.display_prefix, key.plan, key.name);
+            let used = key.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {at}"));
+            println!("{}  {}  {}  {}  {state}  {used}", key.id, key.display_prefix, key.plan, key.name);
         }
         match found.next {
             Some(after) => page.after = Some(after),

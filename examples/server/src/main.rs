@@ -13,6 +13,7 @@ mod routes;
 mod serve;
 mod settings;
 mod stack;
+mod store;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -94,6 +95,8 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
     match command {
         Command::Serve => serve::serve(settings).await,
         Command::Check => serve::check(&settings).await,
+        Command::Migrate => store::migrate(&settings).await,
+        Command::Backup { file } => store::backup(&settings, &file).await,
         Command::Keys(command) => keys::run(command, &settings).await,
         Command::Openapi | Command::Settings => Ok(()),
     }

@@ -4,25 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{
-    Catalogue, Clock, ErrorKind, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
-};
+use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_storage::{CachedKeys, Migrate, OpenSettings, PoolSettings, Stores};
+use aihub_storage::CachedKeys;
+use aihub_storage::sql::KeyWatch;
 
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
-use crate::{Stop, pepper};
+use crate::{Stop, pepper, store};
 
 /// Everything that the server is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// Hears of keys that other replicas change, where the database tells.
+    _watch: Option<KeyWatch>,
     pub(crate) pepper: Pepper,
     pub(crate) plans: Arc<Plans>,
     pub(crate) quota: Arc<dyn QuotaPolicy>,
@@ -39,9 +40,11 @@ impl Parts {
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
         let catalogue = models(settings, &vendors)?;
-        let stores = stores(settings, &clock).await?;
+        let stores = store::open(settings, &clock).await?;
+        let keys = Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock)));
         Ok(Self {
-            keys: Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock))),
+            _watch: stores.database.and_then(|database| database.watch_keys(Arc::clone(&keys))),
+            keys,
             pepper: pepper::read(settings)?,
             plans: Arc::new(plans),
             quota: stores.quota,
@@ -51,36 +54,6 @@ impl Parts {
             clock,
         })
     }
-}
-
-/// Opens the store that is named, and no other.
-pub(crate) async fn stores(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Stores, SettingsError> {
-    let migrate = if settings.store.migrate { Migrate::Run } else { Migrate::Check };
-    opened(settings, migrate, clock).await
-}
-
-/// Opens the store that is named, as `migrate` says.
-pub(crate) async fn opened(
-    settings: &Settings,
-    migrate: Migrate,
-    clock: &Arc<dyn Clock>,
-) -> Result<Stores, SettingsError> {
-    let store = &settings.store;
-    let pool = PoolSettings {
-        connections: store.connections,
-        acquire: Duration::from_millis(store.acquire_timeout_ms),
-        statement: Duration::from_millis(store.statement_timeout_ms),
-    };
-    let opened = aihub_storage::open(&store.url, OpenSettings { pool, migrate }, Arc::clone(clock)).await;
-    opened.map_err(|error| {
-        let what_to_do = match error.kind() {
-            ErrorKind::Unavailable if store.url.starts_with("sqlite:") => {
-                "; name a file in a folder that exists and may be written"
-            }
-            _ => "",
-        };
-        SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}{what_to_do}"))
-    })
 }
 
 type Enabled = (Vec<Arc<dyn Provider>>, Vec<(Arc<str>, Vendor)>);

@@ -7,8 +7,8 @@ use aihub_core::Pepper;
 use rand::RngExt as _;
 use secrecy::ExposeSecret as _;
 
-use crate::Stop;
 use crate::settings::{Settings, SettingsError};
+use crate::{Stop, store};
 
 /// Reads the pepper; makes its file where there is none yet.
 pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
@@ -42,9 +42,9 @@ fn file(settings: &Settings) -> Option<PathBuf> {
     if !settings.keys.pepper_file.is_empty() {
         return Some(PathBuf::from(&settings.keys.pepper_file));
     }
-    let database = settings.store.url.strip_prefix("sqlite:")?;
-    let database = database.strip_prefix("//").unwrap_or(database);
-    Some(PathBuf::from(format!("{database}.pepper")))
+    let mut name = store::file(settings)?.into_os_string();
+    name.push(".pepper");
+    Some(name.into())
 }
 
 /// Makes the file as a whole or not at all; when another process was faster, its file stands.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_core::BillingSink;
 use aihub_gateway::Gateway;
 use aihub_layers::MeterLayer;
-use aihub_storage::sink::{Durability, JsonLines};
+use aihub_storage::sink::{Durability, FanOut, JsonLines, LastUse};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::parts::Parts;
 use crate::routes::Routes;
 use crate::settings::{Settings, SettingsError};
 use crate::stack::{self, Shared};
-use crate::{Stop, listen};
+use crate::{Stop, listen, store};
 
 /// Serves until SIGTERM or SIGINT, then lets running answers finish and delivers what was recorded.
 pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
@@ -24,7 +25,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     // Opened by the process that serves, and by no other: the file is locked.
     let sink = JsonLines::open(&settings.store.usage_file, Durability::Process).await;
     let sink = sink.map_err(|error| SettingsError(format!("the setting `store.usage_file` is wrong: {error}")))?;
-    let (meter, records) = MeterLayer::start(Arc::new(sink), Arc::clone(&parts.clock));
+    // The file first: it is the books, and the other only says when keys were used last.
+    let last_use = LastUse::new(Arc::clone(&parts.keys), Arc::clone(&parts.clock));
+    let sinks: [Arc<dyn BillingSink>; 2] = [Arc::new(sink), Arc::new(last_use)];
+    let (meter, records) = MeterLayer::start(Arc::new(FanOut::new(sinks)), Arc::clone(&parts.clock));
     let shared = Shared::new(&parts, meter, &settings);
     let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
     let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
@@ -78,7 +82,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
 /// Does what `serve` does before it opens the usage file and listens, and says what it found.
 pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
     let parts = Parts::new(settings).await?;
-    println!("store      {}", settings.store.url.split('@').next_back().unwrap_or_default());
+    if let Some(file) = store::file(settings) {
+        aihub_storage::sql::verify(&file).await?;
+    }
+    println!("store      {}", store::shown(settings));
     println!("plans      {}", parts.plans.names().join(", "));
     println!("providers  {}", parts.providers.names().join(", "));
     println!("models     {}", parts.catalogue.list().len());

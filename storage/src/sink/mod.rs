@@ -2,6 +2,8 @@
 
 mod fan_out;
 mod json_lines;
+mod last_use;
 
 pub use fan_out::FanOut;
 pub use json_lines::{Durability, JsonLines};
+pub use last_use::LastUse;

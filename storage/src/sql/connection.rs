@@ -20,6 +20,9 @@ use super::SqlError;
 pub struct Database {
     pub(super) read: Connections,
     pub(super) write: Connections,
+    /// Where news of changes come from, where the database carries any.
+    #[cfg(feature = "postgres")]
+    pub(super) server: Option<super::postgres::Server>,
 }
 
 /// A connection to Postgres.

@@ -18,6 +18,10 @@ mod values;
 pub use connection::{Database, PoolSettings};
 pub use key::SqlKeys;
 pub use migrate::Migrate;
+#[cfg(feature = "postgres")]
+pub use postgres::KeyWatch;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{backup, verify};
 
 use aihub_core::{Error, ErrorKind};
 use diesel::result::DatabaseErrorKind;

@@ -1,6 +1,7 @@
 //! Postgres: one database for every replica. Spoken without libpq.
 
 mod tls;
+mod watch;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_postgres::{Config, NoTls};
 use super::connection::{Connections, Database, PoolSettings, Postgres, pool};
 use super::migrate::{self, Migrate};
 use tls::Tls;
+pub use watch::KeyWatch;
 
 impl Database {
     /// Opens the Postgres database that `url` names: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the
@@ -34,7 +36,7 @@ impl Database {
     pub async fn postgres(url: &str, settings: PoolSettings, migrate: Migrate) -> Result<Self> {
         let server = Server::parse(url, settings)?;
         migrate::postgres(&server, migrate).await?;
-        let shown = server.to_string();
+        let (shown, listening) = (server.to_string(), server.clone());
         // Long enough for the server's own timeout to speak first, which says more.
         let patience = settings.acquire + settings.statement + Duration::from_secs(1);
         let connections = pool(
@@ -47,7 +49,7 @@ impl Database {
             }),
         );
         let connections = Connections::Postgres(connections, patience);
-        Ok(Self { read: connections.clone(), write: connections })
+        Ok(Self { read: connections.clone(), write: connections, server: Some(listening) })
     }
 }
 

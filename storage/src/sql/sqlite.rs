@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aihub_core::Result;
+use aihub_core::{Error, ErrorKind, Result};
 use diesel::{Connection as _, ConnectionError, SqliteConnection};
 use diesel_async::SimpleAsyncConnection as _;
 
@@ -30,8 +30,88 @@ impl Database {
         // A revocation must survive the machine's power, and keys change rarely: FULL, not NORMAL.
         let write = connections(&path, WRITERS, settings, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
         let read = connections(&path, READERS, settings, "PRAGMA query_only = ON;");
-        Ok(Self { read, write })
+        Ok(Self {
+            read,
+            write,
+            #[cfg(feature = "postgres")]
+            server: None,
+        })
     }
+}
+
+/// Reads every page of the database in `file`, and says whether it is sound. Takes as long as reading the file does.
+///
+/// # Errors
+///
+/// [`Unavailable`](ErrorKind::Unavailable) when it cannot be read or is damaged, with what is wrong first.
+pub async fn verify(file: &Path) -> Result<()> {
+    let shown = file.display().to_string();
+    let damaged = |why: String| {
+        let message = format!("The database file {shown} is damaged: {why}. Restore it from a backup");
+        Error::new(ErrorKind::Unavailable, message).with_code("database_damaged").with_alert()
+    };
+    let file = file.to_owned();
+    match tokio::task::spawn_blocking(move || look(&file)).await {
+        Ok(done) => done.map_err(damaged),
+        Err(error) => Err(damaged("the reading did not end".to_owned()).with_source(error)),
+    }
+}
+
+fn look(file: &Path) -> Result<(), String> {
+    use diesel::RunQueryDsl as _;
+
+    #[derive(diesel::QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        integrity_check: String,
+    }
+    let mut conn = SqliteConnection::establish(&absolute(file)?).map_err(|error| error.to_string())?;
+    let line: Line =
+        diesel::sql_query("PRAGMA integrity_check(1)").get_result(&mut conn).map_err(|error| error.to_string())?;
+    if line.integrity_check == "ok" { Ok(()) } else { Err(line.integrity_check.replace('\n', " ")) }
+}
+
+/// The name of a file that cannot be taken for one of SQLite's own.
+fn absolute(path: &Path) -> Result<String, String> {
+    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    path.to_str().map(str::to_owned).ok_or_else(|| "a file's name is not UTF-8".to_owned())
+}
+
+/// Copies the database in file `from` into the new file `to`, as it is at one instant, while it is in use: writers
+/// go on beside it. What is there has reached the disk when this returns.
+///
+/// # Errors
+///
+/// [`Conflict`](ErrorKind::Conflict) when `to` is there already, [`Unavailable`](ErrorKind::Unavailable) when `from`
+/// cannot be read or `to` not written, with the reason; half a copy is removed.
+pub async fn backup(from: &Path, to: &Path) -> Result<()> {
+    let shown = to.display().to_string();
+    let failed = |why: String| {
+        Error::new(ErrorKind::Unavailable, format!("The backup {shown} could not be made: {why}"))
+            .with_code("backup_failed")
+    };
+    if to.exists() {
+        let message = format!("The backup {shown} could not be made: there is such a file already");
+        return Err(Error::new(ErrorKind::Conflict, message).with_code("backup_failed"));
+    }
+    if !from.exists() {
+        return Err(failed(format!("there is no database file {}", from.display())));
+    }
+    let (from, to) = (from.to_owned(), to.to_owned());
+    match tokio::task::spawn_blocking(move || copy(&from, &to).inspect_err(|_| drop(std::fs::remove_file(&to)))).await {
+        Ok(done) => done.map_err(failed),
+        Err(error) => Err(failed("the copying did not end".to_owned()).with_source(error)),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    use diesel::RunQueryDsl as _;
+
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let mut conn = SqliteConnection::establish(&absolute(from)?).map_err(|error| words(&error))?;
+    let copy = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(absolute(to)?);
+    copy.execute(&mut conn).map_err(|error| words(&error))?;
+    std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| words(&error))
 }
 
 /// Opened lazily, one by one, when they are needed.

@@ -12,6 +12,7 @@ use crate::servers;
 mod faults;
 mod migrations;
 mod tls;
+mod watch;
 
 mod suite {
     use super::{conformance, fresh};

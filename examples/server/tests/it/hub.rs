@@ -23,7 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Hub {
     pub(crate) vendors: Vendors,
     pub(crate) address: SocketAddr,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
     process: Child,
     client: Client<HttpConnector, Full<Bytes>>,
 }
@@ -50,8 +51,16 @@ impl Hub {
 
     /// A server with these variables set.
     pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        Self::started(tempfile::tempdir().unwrap(), environment)
+    }
+
+    /// A server with the defaults, over what is in this folder.
+    pub(crate) fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::started(folder, &[])
+    }
+
+    fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
         let vendors = Vendors::start().unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let mut command = aihub(folder.path(), &["serve"]);
         command
             .env("OPENROUTER_API_KEY", aihub_vendors::OPENROUTER_KEY)
@@ -67,18 +76,19 @@ impl Hub {
         let address = line.trim().rsplit("http://").next().unwrap().parse();
         let address = address.unwrap_or_else(|_| panic!("the server did not start: {line:?}"));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { vendors, address, folder, process, client }
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { vendors, address, folder, environment, process, client }
     }
 
     /// A new key of this plan, made as an operator does.
     pub(crate) fn key(&self, plan: &str) -> String {
-        let made = aihub(self.folder.path(), &["keys", "create", "--name", "test", "--plan", plan]).output().unwrap();
-        last_line(&made)
+        last_line(&self.run(&["keys", "create", "--name", "test", "--plan", plan]))
     }
 
-    /// Runs `aihub` in the server's folder.
+    /// Runs `aihub` in the server's folder, under the server's settings.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        aihub(self.folder.path(), arguments).output().unwrap()
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        aihub(self.folder.path(), arguments).envs(environment).output().unwrap()
     }
 
     /// Sends a request.
@@ -101,6 +111,12 @@ impl Hub {
         let response = self.send(self.request("POST", path, key), body.to_string()).await;
         let status = response.status();
         (status, serde_json::from_slice(&read(response).await).unwrap())
+    }
+
+    /// Ends the process without a word.
+    pub(crate) fn kill(&self) {
+        let killed = Command::new("kill").arg("-9").arg(self.process.id().to_string()).status().unwrap();
+        assert!(killed.success());
     }
 
     /// Asks the process to stop, the way a service manager does.

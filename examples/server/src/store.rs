@@ -1,0 +1,76 @@
+//! The store that the settings name: opened, brought up to date, copied.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aihub_core::{Clock, ErrorKind, SystemClock};
+use aihub_storage::{Migrate, OpenSettings, PoolSettings, Stores};
+
+use crate::Stop;
+use crate::settings::{Settings, SettingsError};
+
+/// Opens the store that is named, and no other.
+pub(crate) async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Stores, SettingsError> {
+    let migrate = if settings.store.migrate { Migrate::Run } else { Migrate::Check };
+    opened(settings, migrate, clock).await
+}
+
+/// Opens the store that is named, as `migrate` says.
+pub(crate) async fn opened(
+    settings: &Settings,
+    migrate: Migrate,
+    clock: &Arc<dyn Clock>,
+) -> Result<Stores, SettingsError> {
+    let store = &settings.store;
+    let pool = PoolSettings {
+        connections: store.connections,
+        acquire: Duration::from_millis(store.acquire_timeout_ms),
+        statement: Duration::from_millis(store.statement_timeout_ms),
+    };
+    let opened = aihub_storage::open(&store.url, OpenSettings { pool, migrate }, Arc::clone(clock)).await;
+    opened.map_err(|error| {
+        let what_to_do = match error.kind() {
+            ErrorKind::Unavailable if store.url.starts_with("sqlite:") => {
+                "; name a file in a folder that exists and may be written"
+            }
+            _ => "",
+        };
+        SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}{what_to_do}"))
+    })
+}
+
+/// `aihub migrate`.
+pub(crate) async fn migrate(settings: &Settings) -> Result<(), Stop> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    opened(settings, Migrate::Run, &clock).await?;
+    println!("the tables of {} are those of this version", shown(settings));
+    Ok(())
+}
+
+/// `aihub backup`.
+pub(crate) async fn backup(settings: &Settings, to: &Path) -> Result<(), Stop> {
+    let Some(file) = file(settings) else {
+        let message = format!(
+            "`aihub backup` copies SQLite files; for {} use what comes with it, such as pg_dump",
+            shown(settings)
+        );
+        return Err(SettingsError(message).into());
+    };
+    aihub_storage::sql::backup(&file, to).await?;
+    println!("{} is a copy of {}", to.display(), file.display());
+    println!("Without the secret that keys are hashed under (`keys.pepper_file`) none of them is found: keep both.");
+    Ok(())
+}
+
+/// The SQLite file, if it is one.
+pub(crate) fn file(settings: &Settings) -> Option<PathBuf> {
+    let name = settings.store.url.strip_prefix("sqlite:")?;
+    Some(PathBuf::from(name.strip_prefix("//").unwrap_or(name)))
+}
+
+/// Where things are kept, without user, password and parameters.
+pub(crate) fn shown(settings: &Settings) -> &str {
+    let url = settings.store.url.split('?').next().unwrap_or_default();
+    url.rsplit('@').next().unwrap_or_default()
+}
