@@ -194,7 +194,7 @@ where
             Ok(reply
                 .watch(Box::new(move |_| {
                     drop(ticket);
-                    Box::pin(std::future::ready(()))
+                    None
                 }))
                 .await)
         })

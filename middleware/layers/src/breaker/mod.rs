@@ -155,7 +155,7 @@ where
                             if ending.outcome == Outcome::UpstreamFailed {
                                 passage.circuit.broke_off(&passage.settings, passage.clock.elapsed(), passage.key);
                             }
-                            Box::pin(std::future::ready(()))
+                            None
                         }))
                         .await)
                 }
