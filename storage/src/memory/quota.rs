@@ -1,7 +1,7 @@
 //! Quotas in memory.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +11,7 @@ use aihub_core::{
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -27,7 +28,7 @@ use jiff::tz::TimeZone;
 #[derive(Debug, Default)]
 pub struct MemoryQuota {
     money: Option<Money>,
-    accounts: DashMap<AccountId, Arc<Mutex<Account>>>,
+    accounts: DashMap<AccountId, Arc<Mutex<Account>>, RandomState>,
 }
 
 /// What an account has used and holds in one month.
@@ -41,8 +42,8 @@ pub struct Standing {
 
 #[derive(Debug, Default)]
 struct Account {
-    windows: HashMap<Month, Window>,
-    holds: HashMap<CallId, (Month, Hold)>,
+    windows: BTreeMap<Month, Window>,
+    holds: HashMap<CallId, (Month, Hold), RandomState>,
 }
 
 /// The first day of a month.
