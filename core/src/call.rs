@@ -37,7 +37,7 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     fn streams(&self) -> bool;
 
     /// Hands an attempt to the method of `provider` that serves this operation.
-    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<Self::Reply>>;
+    fn dispatch(provider: &dyn Provider, attempt: Attempt<Self>) -> BoxFuture<'_, Result<Self::Reply>>;
 }
 
 /// What comes back from a model.

@@ -51,9 +51,12 @@ struct Fields {
 
 /// A request for embeddings in the `OpenAI` dialect (`POST /v1/embeddings`).
 #[derive(Debug, Clone)]
-pub struct EmbedRequest {
+pub struct EmbedRequest(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
     object: Object,
-    fields: Arc<Fields>,
+    fields: Fields,
 }
 
 impl EmbedRequest {
@@ -78,27 +81,27 @@ impl EmbedRequest {
         if inputs > 2048 {
             return Err(Error::invalid("input", "At most 2048 inputs fit in one request: send several"));
         }
-        Ok(Self { object, fields: Arc::new(fields) })
+        Ok(Self(Arc::new(Parsed { object, fields })))
     }
 
     /// The request as it came.
     pub fn object(&self) -> &Object {
-        &self.object
+        &self.0.object
     }
 
     /// What is embedded.
     pub fn input(&self) -> &EmbedInput {
-        &self.fields.input
+        &self.0.fields.input
     }
 
     /// The length of the vectors asked for.
     pub fn dimensions(&self) -> Option<u32> {
-        self.fields.dimensions
+        self.0.fields.dimensions
     }
 
     /// How the vectors are to be written.
     pub fn encoding(&self) -> EmbedEncoding {
-        self.fields.encoding_format.unwrap_or_default()
+        self.0.fields.encoding_format.unwrap_or_default()
     }
 }
 
@@ -108,11 +111,11 @@ impl Operation for EmbedRequest {
     const KIND: ModelKind = ModelKind::Embedding;
 
     fn model(&self) -> &str {
-        &self.fields.model
+        &self.0.fields.model
     }
 
     fn demand(&self) -> Demand {
-        let prompt_tokens = match &self.fields.input {
+        let prompt_tokens = match &self.0.fields.input {
             EmbedInput::Text(text) => crate::chat::tokens_in(text.len()),
             EmbedInput::Texts(texts) => texts.iter().map(|text| crate::chat::tokens_in(text.len())).sum(),
             EmbedInput::Tokens(tokens) => tokens.len() as u64,
@@ -125,8 +128,8 @@ impl Operation for EmbedRequest {
         false
     }
 
-    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<EmbedReply>> {
-        Box::pin(async move { provider.embed(attempt).await })
+    fn dispatch(provider: &dyn Provider, attempt: Attempt<Self>) -> BoxFuture<'_, Result<EmbedReply>> {
+        provider.embed(attempt)
     }
 }
 
@@ -156,7 +159,9 @@ impl Reply for EmbedReply {
         let mut ending = Ending::new(Outcome::Completed, self.usage);
         ending.vendor_cost = self.vendor_cost;
         ending.served = self.served.clone();
-        hook(&ending).await;
+        if let Some(work) = hook(&ending) {
+            work.await;
+        }
         self
     }
 }

@@ -9,9 +9,12 @@ use std::fmt;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fixed<const P: usize>(pub(crate) i64);
 
-impl<const P: usize> fmt::Display for Fixed<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 32];
+/// Room for every text form.
+pub(crate) type Room = [u8; 32];
+
+impl<const P: usize> Fixed<P> {
+    /// The text form, written to the end of `text`.
+    pub(crate) fn text(self, text: &mut Room) -> &str {
         let (mut at, mut places, mut rest) = (text.len(), P, self.0.unsigned_abs());
         while places > 0 && rest.is_multiple_of(10) {
             rest /= 10;
@@ -38,7 +41,13 @@ impl<const P: usize> fmt::Display for Fixed<P> {
         if self.0 < 0 {
             put(b'-');
         }
-        f.write_str(std::str::from_utf8(&text[at..]).unwrap_or_default())
+        std::str::from_utf8(&text[at..]).unwrap_or_default()
+    }
+}
+
+impl<const P: usize> fmt::Display for Fixed<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut Room::default()))
     }
 }
 

@@ -4,16 +4,18 @@
 //! This is what lets a request pass through with its bytes as they are. The alternative, to parse
 //! into structures and to serialise again, is what makes other gateways cost several times as much.
 
+mod flat;
 mod words;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use flat::write_flat;
 
 /// More top-level fields than any dialect has.
 const MOST_FIELDS: usize = 256;
@@ -31,7 +33,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, Clone)]
 pub struct Object {
     bytes: Bytes,
-    fields: Arc<[Field]>,
+    fields: Vec<Field>,
     end: usize,
 }
 
@@ -81,7 +83,7 @@ impl Object {
             let before = fields.get(at + 1).map_or(end, |next| next.name.start - 1);
             fields[at].value = between(text, fields[at].name.end + 1, before);
         }
-        Ok((Self { fields: fields.into(), end, bytes }, value))
+        Ok((Self { bytes, fields, end }, value))
     }
 
     /// The bytes as they came.
@@ -297,21 +299,21 @@ where
 pub struct Edit<'a> {
     object: &'a Object,
     cuts: Vec<(Range<usize>, Bytes)>,
-    added: Vec<(String, Bytes)>,
+    added: Vec<(&'a str, Bytes)>,
 }
 
-impl Edit<'_> {
+impl<'a> Edit<'a> {
     /// Gives field `name` the value `json`; adds the field where it is not there. Said twice, the last
     /// value holds.
     ///
     /// A field is never taken out: `null` means the same as absent in every dialect spoken here,
     /// and a hole would cost the care of its commas.
-    pub fn set(&mut self, name: &str, json: impl Into<Bytes>) -> &mut Self {
+    pub fn set(&mut self, name: &'a str, json: impl Into<Bytes>) -> &mut Self {
         let json = json.into();
         if let Some(field) = self.object.field(name) {
             replace(&mut self.cuts, field.value.clone(), json);
         } else {
-            replace(&mut self.added, name.to_owned(), json);
+            replace(&mut self.added, name, json);
         }
         self
     }
@@ -323,12 +325,13 @@ impl Edit<'_> {
             return Segments(vec![bytes.clone()]);
         }
         if !self.added.is_empty() {
-            let mut added = Vec::new();
+            let most = self.added.iter().map(|(name, json)| name.len() + json.len() + r#","":"#.len()).sum();
+            let mut added = Vec::with_capacity(most);
             for (name, json) in self.added.drain(..) {
                 if !self.object.fields.is_empty() || !added.is_empty() {
                     added.push(b',');
                 }
-                added.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
+                quote(name, &mut added);
                 added.push(b':');
                 added.extend_from_slice(&json);
             }
@@ -345,6 +348,10 @@ impl Edit<'_> {
         parts.push(bytes.slice(from..));
         Segments(parts)
     }
+}
+
+fn quote(name: &str, into: &mut Vec<u8>) {
+    serde_json::to_writer(into, name).expect("a text is JSON, and a vector takes it");
 }
 
 /// The last value that something is given is the one that it has.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::price::PriceList;
 
 /// What a model is asked to do.
@@ -138,7 +140,7 @@ pub trait Catalogue: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Default)]
 pub struct FixedCatalogue {
     models: Vec<Arc<Model>>,
-    by_id: HashMap<String, Arc<Model>>,
+    by_id: HashMap<String, Arc<Model>, RandomState>,
 }
 
 impl FixedCatalogue {
@@ -147,7 +149,8 @@ impl FixedCatalogue {
     pub fn new(models: impl IntoIterator<Item = Model>, aliases: &[(String, String)]) -> Self {
         let mut models: Vec<_> = models.into_iter().map(Arc::new).collect();
         models.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut by_id: HashMap<_, _> = models.iter().map(|model| (model.id.to_string(), Arc::clone(model))).collect();
+        let mut by_id: HashMap<_, _, _> =
+            models.iter().map(|model| (model.id.to_string(), Arc::clone(model))).collect();
         for (alias, id) in aliases {
             if let Some(model) = by_id.get(id).cloned() {
                 by_id.entry(alias.clone()).or_insert(model);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use crate::error::Error;
-use crate::fixed::Fixed;
+use crate::fixed::{Fixed, Room};
 
 /// An ISO 4217 currency code of three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -167,7 +167,7 @@ impl serde::Serialize for Money {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
         let mut wire = serializer.serialize_struct("Money", 2)?;
-        wire.serialize_field("amount", &format_args!("{}", Fixed::<9>(self.nanos)))?;
+        wire.serialize_field("amount", Fixed::<9>(self.nanos).text(&mut Room::default()))?;
         wire.serialize_field("currency", self.currency.as_str())?;
         wire.end()
     }

@@ -56,9 +56,10 @@ impl Ending {
     }
 }
 
-/// Is told once how a call ended. The future it gives back is awaited before the last piece of the
-/// answer is handed on; when the reply was dropped, the future runs on by itself on the runtime.
-pub type Hook = Box<dyn FnOnce(&Ending) -> BoxFuture<'static, ()> + Send>;
+/// Is told once how a call ended. The future it gives back, if there is anything to wait for, is
+/// awaited before the last piece of the answer is handed on; when the reply was dropped, the future
+/// runs on by itself on the runtime.
+pub type Hook = Box<dyn FnOnce(&Ending) -> Option<BoxFuture<'static, ()>> + Send>;
 
 /// Hooks in the order in which they were attached: the layer nearest to the vendor first.
 #[derive(Default)]
@@ -77,16 +78,13 @@ impl Hooks {
 
     /// Tells every hook; `None` when there is none to wait for.
     pub(crate) fn tell(&mut self, ending: &Ending) -> Option<BoxFuture<'static, ()>> {
-        let mut told: Vec<_> = self.0.drain(..).map(|hook| hook(ending)).collect();
-        match told.len() {
-            0 => None,
-            1 => told.pop(),
-            _ => Some(Box::pin(async move {
-                for each in told {
-                    each.await;
-                }
-            })),
-        }
+        // Every hook is told at once; what they give back is waited for in turn.
+        std::mem::take(&mut self.0).into_iter().filter_map(|hook| hook(ending)).reduce(|first, second| {
+            Box::pin(async move {
+                first.await;
+                second.await;
+            })
+        })
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct Upstream {
 }
 
 /// A request about to be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
@@ -101,22 +101,23 @@ impl Outgoing {
         self.prompt_tokens = prompt_tokens;
         self
     }
+}
 
-    /// What it means that no answer came. A request that was not sent costs nothing; one that was may
-    /// be worked on and billed, and the same once more would be bought twice.
-    fn unanswered(&self, error: hyper_util::client::legacy::Error) -> Error {
-        let unreached = error.is_connect();
-        let what = if unreached {
-            "The upstream could not be reached: try again"
-        } else {
-            "The connection to the upstream broke: try again"
-        };
-        let shown = Error::new(ErrorKind::BadUpstream, what).with_source(error);
-        match (unreached || self.method.is_safe(), self.prompt_tokens) {
-            (true, _) => shown.with_transient(),
-            (false, 0) => shown.with_failover(),
-            (false, billed) => shown.with_failover().with_spent(Usage::estimate(billed, 0)),
-        }
+/// What it means that no answer came. A request that was not sent costs nothing; one that was may
+/// be worked on and billed, and the same once more would be bought twice.
+#[cold]
+fn unanswered(error: hyper_util::client::legacy::Error, safe: bool, prompt_tokens: u64) -> Error {
+    let unreached = error.is_connect();
+    let what = if unreached {
+        "The upstream could not be reached: try again"
+    } else {
+        "The connection to the upstream broke: try again"
+    };
+    let shown = Error::new(ErrorKind::BadUpstream, what).with_source(error);
+    match (unreached || safe, prompt_tokens) {
+        (true, _) => shown.with_transient(),
+        (false, 0) => shown.with_failover(),
+        (false, billed) => shown.with_failover().with_spent(Usage::estimate(billed, 0)),
     }
 }
 
@@ -182,11 +183,14 @@ impl Upstream {
 
     /// Sends a request and gives back a 2xx answer. What is not 2xx is explained by `explain`; when
     /// that blames our key (an alert, or a rate limit), the key rests and the next one is tried.
-    pub(crate) async fn send(&self, outgoing: Outgoing, explain: impl Fn(Fault) -> Error) -> Result<Answer> {
+    pub(crate) async fn send(&self, mut outgoing: Outgoing, explain: impl Fn(Fault) -> Error) -> Result<Answer> {
         let mut tried = 1;
         loop {
             let (at, key) = self.keys.pick();
-            let answer = self.send_once(&outgoing, key).await?;
+            let last = tried == self.keys.len();
+            // Kept only for another key, of which most vendors have none.
+            let sent = if last { std::mem::take(&mut outgoing) } else { outgoing.clone() };
+            let answer = self.send_once(sent, key).await?;
             if answer.status.is_success() {
                 return Ok(answer);
             }
@@ -199,20 +203,22 @@ impl Upstream {
                 _ => return Err(error),
             };
             self.keys.rest(at, rests);
-            if tried == self.keys.len() {
+            if last {
                 return Err(error);
             }
             tried += 1;
         }
     }
 
-    async fn send_once(&self, outgoing: &Outgoing, key: HeaderValue) -> Result<Answer> {
-        let mut request = http::Request::new(OutBody::new(outgoing.body.clone()));
-        *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = outgoing.uri.clone();
-        *request.headers_mut() = outgoing.headers.clone();
+    async fn send_once(&self, outgoing: Outgoing, key: HeaderValue) -> Result<Answer> {
+        let (safe, prompt_tokens) = (outgoing.method.is_safe(), outgoing.prompt_tokens);
+        let mut request = http::Request::new(OutBody::new(outgoing.body));
+        *request.method_mut() = outgoing.method;
+        *request.uri_mut() = outgoing.uri;
+        *request.headers_mut() = outgoing.headers;
         request.headers_mut().insert(self.key_name.clone(), key);
-        let response = self.client.request(request).await.map_err(|error| outgoing.unanswered(error))?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| unanswered(error, safe, prompt_tokens))?;
         let (head, body) = response.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body, idle_timeout: self.idle_timeout })
     }

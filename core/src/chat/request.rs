@@ -19,13 +19,11 @@ use crate::provider::Provider;
 ///
 /// The body is kept as it came, unknown fields included; cloning shares it.
 #[derive(Debug, Clone)]
-pub struct ChatRequest {
-    object: Object,
-    head: Arc<Head>,
-}
+pub struct ChatRequest(Arc<Parsed>);
 
 #[derive(Debug)]
-struct Head {
+struct Parsed {
+    object: Object,
     model: String,
     stream: bool,
     include_usage: bool,
@@ -73,7 +71,7 @@ impl ChatRequest {
         if asked == Some(0) {
             return Err(Error::invalid("max_completion_tokens", "An answer needs at least one token"));
         }
-        let head = Head {
+        let parsed = Parsed {
             model,
             stream: object.read("stream")?.unwrap_or(false),
             include_usage: object
@@ -88,13 +86,14 @@ impl ChatRequest {
                 .filter_map(|name| object.get(name))
                 .map(str::len)
                 .sum(),
+            object,
         };
-        Ok(Self { object, head: Arc::new(head) })
+        Ok(Self(Arc::new(parsed)))
     }
 
     /// The request as it came.
     pub fn object(&self) -> &Object {
-        &self.object
+        &self.0.object
     }
 
     /// Everything in it, typed: for providers that translate. Parses the whole body.
@@ -103,27 +102,27 @@ impl ChatRequest {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) with the path of what is wrong.
     pub fn conversation(&self) -> Result<Conversation> {
-        self.object.decode()
+        self.0.object.decode()
     }
 
     /// Whether the caller asked for the usage at the end of its stream.
     pub fn include_usage(&self) -> bool {
-        self.head.include_usage
+        self.0.include_usage
     }
 
     /// The most tokens that one choice may have, as far as the caller said.
     pub fn max_output_tokens(&self) -> Option<u64> {
-        self.head.max_output_tokens
+        self.0.max_output_tokens
     }
 
     /// How many choices the caller wants.
     pub fn choices(&self) -> u64 {
-        self.head.choices
+        self.0.choices
     }
 
     /// The size of the prompt.
     pub fn prompt(&self) -> Prompt {
-        self.head.prompt
+        self.0.prompt
     }
 }
 
@@ -137,23 +136,23 @@ impl Operation for ChatRequest {
     const KIND: ModelKind = ModelKind::Chat;
 
     fn model(&self) -> &str {
-        &self.head.model
+        &self.0.model
     }
 
     fn demand(&self) -> Demand {
         Demand {
-            prompt_tokens: self.head.prompt.tokens() + tokens_in(self.head.tool_bytes),
-            output_tokens: self.head.max_output_tokens.map(|most| most.saturating_mul(self.head.choices)),
-            choices: self.head.choices,
+            prompt_tokens: self.0.prompt.tokens() + tokens_in(self.0.tool_bytes),
+            output_tokens: self.0.max_output_tokens.map(|most| most.saturating_mul(self.0.choices)),
+            choices: self.0.choices,
         }
     }
 
     fn streams(&self) -> bool {
-        self.head.stream
+        self.0.stream
     }
 
-    fn dispatch(provider: Arc<dyn Provider>, attempt: Attempt<Self>) -> BoxFuture<'static, Result<ChatReply>> {
-        Box::pin(async move { provider.chat(attempt).await })
+    fn dispatch(provider: &dyn Provider, attempt: Attempt<Self>) -> BoxFuture<'_, Result<ChatReply>> {
+        provider.chat(attempt)
     }
 }
 

@@ -134,7 +134,7 @@ fn watching(log: &Log) -> Hook {
     let log = Arc::clone(log);
     Box::new(move |ending| {
         let ending = ending.clone();
-        Box::pin(async move { log.lock().unwrap_or_else(PoisonError::into_inner).push(ending) })
+        Some(Box::pin(async move { log.lock().unwrap_or_else(PoisonError::into_inner).push(ending) }))
     })
 }
 

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use http::header::ACCEPT_ENCODING;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceExt as _, service_fn};
@@ -40,7 +40,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -49,8 +49,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
         let answer = self.inner.call(request);
-        let Some(accepted) = accepted else { return Box::pin(answer) };
-        Box::pin(async move {
+        let Some(accepted) = accepted else { return Either::Left(answer) };
+        Either::Right(Box::pin(async move {
             let response = answer.await?;
             let worth_it = SizeAbove::new(1_024).and(NotForContentType::SSE);
             if !worth_it.should_compress(&response) {
@@ -62,6 +62,6 @@ where
             let given = service_fn(move |_| std::future::ready(Ok::<_, Infallible>(ready.take().unwrap_or_default())));
             let compressed = CompressionLayer::new().layer(given).oneshot(question).await?;
             Ok(compressed.map(Body::new))
-        })
+        }))
     }
 }

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
@@ -34,10 +35,11 @@ where
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
     let connections = GracefulShutdown::new();
-    let cut = CancellationToken::new();
+    let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(_) = tasks.join_next() => continue,
             () = stop.cancelled() => break,
         };
         let (stream, peer) = match accepted {
@@ -63,14 +65,9 @@ where
         stream.as_mut().set_write_timeout_pinned(Some(stalled));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
-        let cut = cut.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(error = %error, "a connection ended early");
-                },
-                // Dropping it drops its answers, which settles their calls.
-                () = cut.cancelled() => {}
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
             }
         });
     }
@@ -79,6 +76,7 @@ where
     tracing::info!(connections = running, drain_s = drain.as_secs(), "stopping: running answers may finish");
     if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
         tracing::warn!("the time to finish is over: what still runs is cut");
-        cut.cancel();
+        // Dropping a connection drops its answers, which settles their calls.
+        tasks.shutdown().await;
     }
 }

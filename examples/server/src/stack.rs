@@ -93,13 +93,13 @@ pub(crate) fn http(
         .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))
         // Innermost: the body, whole, for whoever is let through.
         .layer(IntakeLayer::new(server.max_body_bytes, Duration::from_secs(server.body_timeout_s)))
-        .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)))
-        .service(doors);
+        .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)));
     ServiceBuilder::new()
         // Outermost: it changes how a response is written, not what it says.
         .layer(CompressLayer)
         // Above everything that can fail: the one place where errors become responses, and where every
         // response has its request id.
         .layer(RescueLayer::new(Arc::clone(&parts.clock)))
-        .service(open.fallback_service(keyed))
+                // One router: an address is looked up once. What is at none of them is a door, and needs a key.
+        .service(open.merge(doors.layer(keyed)))
 }

@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use aihub_core::{Attempt, Call, Error, ErrorKind, KeyId, Refusal, Reply};
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
@@ -133,7 +134,7 @@ impl ShedLayer {
 struct Load {
     in_flight: AtomicUsize,
     /// Of the keys that have any.
-    of_key: DashMap<KeyId, usize>,
+    of_key: DashMap<KeyId, usize, RandomState>,
 }
 
 /// One call in flight, for as long as it lives.
@@ -194,7 +195,7 @@ where
             Ok(reply
                 .watch(Box::new(move |_| {
                     drop(ticket);
-                    Box::pin(std::future::ready(()))
+                    None
                 }))
                 .await)
         })

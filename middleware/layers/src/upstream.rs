@@ -100,7 +100,7 @@ impl<O: Operation> Service<Attempt<O>> for Upstream {
         Box::pin(async move {
             // Marked on the first poll, not in `call`: a future that is never polled sends nothing.
             trail.attempt(&offer);
-            match O::dispatch(provider, attempt).await {
+            match O::dispatch(&*provider, attempt).await {
                 Ok(mut reply) => {
                     reply.set_offer(offer);
                     Ok(reply)

@@ -254,7 +254,7 @@ async fn a_stream_that_is_left_reports_what_was_used() {
         reply,
         Box::new(move |ending| {
             *log.lock().unwrap() = Some(ending.usage);
-            Box::pin(std::future::ready(()))
+            None
         }),
     )
     .await;

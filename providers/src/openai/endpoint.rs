@@ -7,13 +7,16 @@ use aihub_core::embedding::{EmbedReply, EmbedRequest};
 use aihub_core::json::{Edit, Object, Segments};
 use aihub_core::{Attempt, Clock, Error, Offer, Operation as _, Result, Served, Usage};
 use bytes::Bytes;
-use http::{Uri, header};
+use http::{HeaderName, Uri, header};
 
 use super::passing::Passing;
 use super::priced::{self, Priced};
 use super::whole::whole;
 use super::{Words, embed, fault};
 use crate::http::{Answer, MOST_BYTES, Outgoing, Upstream, UpstreamSettings};
+
+/// What `OpenRouter` calls an answer by, where its cost can be asked for later.
+const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
 
 /// What differs between vendors that speak this dialect. Data, not a trait: the differences are few
 /// and known.
@@ -61,7 +64,7 @@ impl Endpoint {
         let prompt_tokens = request.demand().prompt_tokens;
         let spent = Usage::estimate(prompt_tokens, 0);
         let answer = self.send(Outgoing::post(self.chat.clone(), body).billing(prompt_tokens)).await?;
-        let generation = answer.headers.get("x-generation-id").and_then(|id| id.to_str().ok()).map(Arc::from);
+        let generation = answer.headers.get(GENERATION_ID).and_then(|id| id.to_str().ok()).map(Arc::from);
         let mut reply = if request.streams() {
             let source = Passing::first(answer.frames(), self.dialect).await;
             let source = source.map_err(|error| if broke(&error) { error.with_spent(spent) } else { error })?;

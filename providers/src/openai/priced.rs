@@ -3,6 +3,8 @@
 //! A call is held for at the price of its offer. What would change that price behind the hold is
 //! refused before anything is sent, unless the operator prices it otherwise (`with_paid_extras()`).
 
+use std::sync::LazyLock;
+
 use aihub_core::json::Object;
 use aihub_core::{Error, Result};
 use memchr::memmem;
@@ -69,19 +71,21 @@ const HELD: [&str; 9] =
 /// Refuses fields with a price of their own, unless `permitted`, and always those that some readers
 /// take for another field.
 pub(crate) fn check(object: &Object, table: &[Priced], permitted: bool) -> Result<()> {
-    if let Some((name, known)) = misspelt(object, table) {
-        return Err(Error::invalid(name, format!("`{name}` is not a field: write `{known}`")));
-    }
-    if permitted {
-        return Ok(());
-    }
-    for field in table {
-        if field.when.holds(object, field.name)? {
-            let message = format!("`{0}` is not sold here as it is given: {1}. Leave it out", field.name, field.why);
-            return Err(Error::unsupported_parameter(field.name, message));
+    let judge = |field: &Priced| {
+        if permitted || !field.when.holds(object, field.name)? {
+            return Ok(());
         }
+        let message = format!("`{0}` is not sold here as it is given: {1}. Leave it out", field.name, field.why);
+        Err(Error::unsupported_parameter(field.name, message))
+    };
+    for name in object.names() {
+        if let Some(known) = misspelt(name, table) {
+            return Err(Error::invalid(name, format!("`{name}` is not a field: write `{known}`")));
+        }
+        table.iter().find(|field| field.name == name).map_or(Ok(()), judge)?;
     }
-    Ok(())
+    // Also where it is not at the top.
+    table.iter().filter(|field| matches!(field.when, When::LongCache)).try_for_each(judge)
 }
 
 impl When {
@@ -126,8 +130,9 @@ impl Tool {
 /// Whether some key may be `ttl`: as it is, or with letters escaped, as nobody writes who has
 /// nothing to hide. Spares nearly every request the walk.
 fn may_say_ttl(body: &[u8]) -> bool {
-    memmem::find(body, br#""ttl""#).is_some()
-        || memmem::find_iter(body, br"\u00").any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
+    static PLAIN: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(r#""ttl""#));
+    static ESCAPED: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(r"\u00"));
+    PLAIN.find(body).is_some() || ESCAPED.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
 }
 
 fn caches_long(value: &Value, name: &str) -> bool {
@@ -152,15 +157,14 @@ fn fold(name: &str) -> String {
     name.chars().map(plain).collect()
 }
 
-/// A top-level field that differs from a known one only in case, with the known one.
-fn misspelt<'a>(object: &'a Object, table: &[Priced]) -> Option<(&'a str, &'static str)> {
-    let mut shouted =
-        object.names().filter(|name| !name.is_ascii() || name.bytes().any(|byte| byte.is_ascii_uppercase()));
-    shouted.find_map(|name| {
-        let folded = fold(name);
-        let mut known = HELD.into_iter().chain(table.iter().map(|field| field.name));
-        known.find(|known| *known == folded).map(|known| (name, known))
-    })
+/// The known field that this name differs from only in case.
+fn misspelt(name: &str, table: &[Priced]) -> Option<&'static str> {
+    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let folded = fold(name);
+    let mut known = HELD.into_iter().chain(table.iter().map(|field| field.name));
+    known.find(|known| *known == folded)
 }
 
 #[cfg(test)]

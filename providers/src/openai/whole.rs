@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use aihub_core::chat::{ChatReply, Finish, Said, Saying, UsageWire};
-use aihub_core::json::Object;
+use aihub_core::json::{Object, write_flat};
 use aihub_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::{Dialect, Words, unreadable, usage};
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(default, borrow)]
-    model: Option<Cow<'a, str>>,
+    model: Option<Text<'a>>,
     #[serde(default, borrow)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default, borrow)]
@@ -29,20 +29,30 @@ struct Choice<'a> {
     #[serde(default, borrow)]
     message: Saying<'a>,
     #[serde(default, borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<Text<'a>>,
     #[serde(default)]
     error: Option<serde_json::Value>,
 }
+
+/// A string, borrowed where it has no escapes: inside of an `Option` serde would copy a bare `Cow`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads a 200, which may be an error all the same, and forwards its bytes.
 ///
 /// `prompt_tokens` is the estimate that stands in where the vendor says no usage.
 pub(crate) fn whole(body: Bytes, prompt_tokens: u64, dialect: Dialect) -> Result<ChatReply> {
-    let head: Head<'_> = serde_json::from_slice(&body).map_err(unreadable)?;
+    let head: Head<'_> = match std::str::from_utf8(&body) {
+        // Known to be text, it is not checked string by string.
+        Ok(text) => serde_json::from_str(text),
+        // What is read of it may be text all the same.
+        Err(_) => serde_json::from_slice(&body),
+    }
+    .map_err(unreadable)?;
     let reported = head.usage.map(|raw| usage::read(raw.get())).unwrap_or_default();
     let mut choices = head.choices.iter().flatten();
     let own = head.error.as_ref().or_else(|| choices.clone().find_map(|choice| choice.error.as_ref()));
-    let gave_up = choices.any(|choice| choice.finish_reason.as_deref() == Some("error"));
+    let gave_up = choices.any(|choice| choice.finish_reason.as_ref().is_some_and(|reason| reason.0 == "error"));
     if own.is_some() || gave_up {
         let error = (dialect.explain)(&Words::read(own.unwrap_or_default()));
         let error = reported.usage.into_iter().fold(error, Error::with_spent);
@@ -58,28 +68,35 @@ pub(crate) fn whole(body: Bytes, prompt_tokens: u64, dialect: Dialect) -> Result
         said += choice.message.said;
     }
     let used = reported.used(&said).unwrap_or_else(|| said.usage(prompt_tokens));
-    let mut finish = Finish::new(Some(used), choice.finish_reason.as_deref().map(Arc::from));
-    finish.model = head.model.as_deref().map(Arc::from);
+    let mut finish = Finish::new(Some(used), choice.finish_reason.as_ref().map(|reason| Arc::from(&*reason.0)));
+    finish.model = head.model.as_ref().map(|model| Arc::from(&*model.0));
     finish.vendor_cost = reported.cost;
     finish.own_key_cost = reported.own_key_cost;
     let shown = if reported.usage == Some(used) && !reported.has_cost {
         body
     } else {
         // Callers see what is booked, and what the vendor charges us is not theirs to see.
-        let wire = serde_json::to_vec(&UsageWire::from(&used)).map_err(unreadable)?;
-        match head.usage {
-            Some(usage) => replaced(&body, usage.get(), &wire),
-            None => Object::scan(body)?.edit().set("usage", wire).finish().into_bytes(),
+        let wire = UsageWire::from(&used);
+        if let Some(usage) = head.usage {
+            replaced(&body, usage.get(), &wire).map_err(unreadable)?
+        } else {
+            let wire = serde_json::to_vec(&wire).map_err(unreadable)?;
+            Object::scan(body)?.edit().set("usage", wire).finish().into_bytes()
         }
     };
     Ok(ChatReply::whole_body(prompt_tokens, shown, finish))
 }
 
-/// `body` with other JSON in the place of `part`, which is a piece of it: found already, so that the
-/// answer is not scanned once more.
-fn replaced(body: &Bytes, part: &str, json: &[u8]) -> Bytes {
+/// `body` with another usage in the place of `part`, which is a piece of it: found already, so that
+/// the answer is not scanned once more.
+fn replaced(body: &Bytes, part: &str, usage: &UsageWire) -> serde_json::Result<Bytes> {
     let start = part.as_ptr() as usize - body.as_ptr() as usize;
-    [&body[..start], json, &body[start + part.len()..]].concat().into()
+    // Room for the new usage, which says more than most vendors do.
+    let mut whole = Vec::with_capacity(body.len() + 256);
+    whole.extend_from_slice(&body[..start]);
+    write_flat(&mut whole, usage)?;
+    whole.extend_from_slice(&body[start + part.len()..]);
+    Ok(whole.into())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod account;
 mod fault;
 mod listing;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aihub_core::chat::{ChatReply, ChatRequest};
@@ -90,19 +91,19 @@ impl Provider for OpenRouter {
 /// Tells the vendor the price that the hold was made with: where only dearer hosts are left, it
 /// refuses instead of overspending.
 fn cap_price(edit: &mut Edit<'_>, object: &Object, prices: &PriceList) -> Result<()> {
-    let cap = format!(
-        r#"{{"prompt":{},"completion":{}}}"#,
+    let mut routing = String::with_capacity(64);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        routing,
+        r#"{{"max_price":{{"prompt":{},"completion":{}}}}}"#,
         dearest(prices, |rates| rates.input).decimal_per_million(),
         dearest(prices, |rates| rates.output).decimal_per_million()
     );
-    let routing = match object.read::<Map<String, Value>>("provider")? {
-        // Nearly every call: nothing of the caller's to keep, so nothing to parse.
-        None => format!(r#"{{"max_price":{cap}}}"#),
-        Some(mut wishes) => {
-            wishes.insert("max_price".to_owned(), serde_json::from_str(&cap).map_err(openai::unreadable)?);
-            Value::Object(wishes).to_string()
-        }
-    };
+    // Nearly no call has wishes of its own, so that there is nearly never anything to parse.
+    if let Some(mut wishes) = object.read::<Map<String, Value>>("provider")? {
+        wishes.append(&mut serde_json::from_str(&routing).map_err(openai::unreadable)?);
+        routing = Value::Object(wishes).to_string();
+    }
     edit.set("provider", routing);
     Ok(())
 }

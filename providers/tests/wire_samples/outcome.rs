@@ -49,9 +49,9 @@ impl Outcome {
         outcome.replied = true;
         let told: Arc<Mutex<Vec<Ending>>> = Arc::default();
         let log = Arc::clone(&told);
-        let hook = Box::new(move |ending: &Ending| -> futures_util::future::BoxFuture<'static, ()> {
+        let hook = Box::new(move |ending: &Ending| {
             log.lock().expect("a lock").push(ending.clone());
-            Box::pin(std::future::ready(()))
+            None
         });
         let mut reply = reply.watch(hook).await;
         while let Some(event) = reply.next().await {

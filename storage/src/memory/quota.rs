@@ -12,6 +12,7 @@ use aihub_core::{
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -28,7 +29,7 @@ use jiff::tz::TimeZone;
 #[derive(Debug, Default)]
 pub struct MemoryQuota {
     money: Option<Money>,
-    accounts: DashMap<AccountId, Arc<Mutex<Account>>>,
+    accounts: DashMap<AccountId, Arc<Mutex<Account>>, RandomState>,
 }
 
 /// What an account has used and holds in one month.
@@ -42,8 +43,8 @@ pub struct Standing {
 
 #[derive(Debug, Default)]
 struct Account {
-    windows: HashMap<(Subject, Month), Window>,
-    holds: HashMap<CallId, Hold>,
+    windows: HashMap<(Subject, Month), Window, RandomState>,
+    holds: HashMap<CallId, Hold, RandomState>,
 }
 
 /// Whose amounts are counted together.

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aihub_core::json::write_flat;
 use aihub_core::{BillingSink, Error, ErrorKind, Result, UsageRecord};
 use async_trait::async_trait;
 
@@ -75,7 +76,7 @@ impl BillingSink for JsonLines {
     async fn record(&self, records: &[UsageRecord]) -> Result<()> {
         let mut lines = Vec::with_capacity(records.len() * 512);
         for record in records {
-            serde_json::to_writer(&mut lines, record).map_err(|error| {
+            write_flat(&mut lines, record).map_err(|error| {
                 Error::new(ErrorKind::Internal, "A usage record is not JSON").with_alert().with_source(error)
             })?;
             lines.push(b'\n');

@@ -7,7 +7,7 @@ fn watched(log: &Arc<Mutex<Vec<Ending>>>) -> Hook {
     let log = Arc::clone(log);
     Box::new(move |ending| {
         let ending = ending.clone();
-        Box::pin(async move { log.lock().unwrap().push(ending) })
+        Some(Box::pin(async move { log.lock().unwrap().push(ending) }))
     })
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::Gateway;
-use crate::door::{Door, Failure, JsonType, json as json_response};
+use crate::door::{Door, Failure, JsonType, Whole, json as json_response};
 use crate::events::{self, Dialect};
 use crate::openai::chat::{completion, whole};
 use crate::openai::stream::in_one_piece;
@@ -103,7 +103,7 @@ pub(crate) async fn developer_chat(
     State(gateway): State<Gateway>,
     door: Door,
     _: JsonType,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Failure> {
     let asked: SimpleChat = aihub_core::json::decode(&body)?;
     let session_id = asked.session_id.clone();

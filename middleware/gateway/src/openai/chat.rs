@@ -5,11 +5,12 @@ use aihub_core::{ChatReply, ChatRequest, Error, ErrorKind, Operation as _, Resul
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 
 use super::schema::{ChatCompletion, ChatCompletionRequest, ErrorEnvelope};
 use super::stream::OpenAiStream;
 use crate::Gateway;
-use crate::door::{Door, Failure, JsonType, json};
+use crate::door::{Door, Failure, JsonType, Whole, json};
 use crate::events;
 
 /// Create a chat completion
@@ -31,7 +32,7 @@ pub(crate) async fn create_chat_completion(
     State(gateway): State<Gateway>,
     door: Door,
     _: JsonType,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Failure> {
     let request = ChatRequest::parse(body)?;
     let (streams, include_usage, id) = (request.streams(), request.include_usage(), door.id);
@@ -45,16 +46,16 @@ pub(crate) async fn create_chat_completion(
 
 /// The body of an answer that is not streamed, and how it ended. The reply is read to its end first,
 /// so that the books are written before a byte leaves.
-pub(crate) async fn whole(reply: ChatReply) -> Result<(Bytes, Finish)> {
-    let (events, finish) = reply.collect().await?;
-    let body = events.into_iter().find_map(|event| match event {
-        ChatEvent::Whole(body) => Some(body),
-        _ => None,
-    });
-    let body = body.ok_or_else(|| {
-        Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole")
-    })?;
-    Ok((body, finish))
+pub(crate) async fn whole(mut reply: ChatReply) -> Result<(Bytes, Box<Finish>)> {
+    let mut whole = None;
+    while let Some(event) = reply.next().await {
+        match (event?, &mut whole) {
+            (ChatEvent::Whole(body), whole) => *whole = Some(body),
+            (ChatEvent::Finish(finish), Some(body)) => return Ok((std::mem::take(body), finish)),
+            _ => {}
+        }
+    }
+    Err(Error::new(ErrorKind::BadUpstream, "The upstream answered in pieces what was asked for as a whole"))
 }
 
 /// A whole answer, typed. One that cannot be read is the upstream's fault, never the caller's.

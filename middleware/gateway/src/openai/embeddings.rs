@@ -3,11 +3,10 @@
 use aihub_core::EmbedRequest;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 
 use super::schema::{EmbeddingList, EmbeddingRequest, ErrorEnvelope};
 use crate::Gateway;
-use crate::door::{Door, Failure, JsonType, json};
+use crate::door::{Door, Failure, JsonType, Whole, json};
 
 /// Create embeddings
 ///
@@ -26,7 +25,7 @@ pub(crate) async fn create_embedding(
     State(gateway): State<Gateway>,
     door: Door,
     _: JsonType,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Failure> {
     let request = EmbedRequest::parse(body)?;
     let reply = gateway.call(door, request, &gateway.0.embed).await?;

@@ -51,13 +51,14 @@ use std::time::Duration;
 
 use aihub_core::{Attempt, Clock, Ending, Error, ErrorKind, Offer, Operation, Outcome, Reply as _};
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use circuit::{Admission, Circuit, Settings};
 
 /// By provider and model. Read on every call and written once for each of them.
-type Circuits = DashMap<(Arc<str>, Arc<str>), Arc<Circuit>>;
+type Circuits = DashMap<(Arc<str>, Arc<str>), Arc<Circuit>, RandomState>;
 
 /// Makes [`Breaker`]. All services made of one layer share its circuits.
 #[derive(Debug, Clone)]
@@ -155,7 +156,7 @@ where
                             if ending.outcome == Outcome::UpstreamFailed {
                                 passage.circuit.broke_off(&passage.settings, passage.clock.elapsed(), passage.key);
                             }
-                            Box::pin(std::future::ready(()))
+                            None
                         }))
                         .await)
                 }

@@ -63,8 +63,8 @@ impl Record {
     pub(super) fn into_hook(mut self) -> Hook {
         self.first_event_us = Some(self.since_start_us());
         Box::new(move |ending: &Ending| match self.ended(ending) {
-            None => Box::pin(std::future::ready(())),
-            Some(confirmation) => Box::pin(confirmation.wait()),
+            None => None,
+            Some(confirmation) => Some(Box::pin(confirmation.wait())),
         })
     }
 

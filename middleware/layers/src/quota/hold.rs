@@ -96,7 +96,7 @@ impl Hold {
             } else {
                 self.conclude(&ending.usage, ending.served.offer.as_ref())
             };
-            Box::pin(self.resolve(verdict))
+            Some(Box::pin(self.resolve(verdict)))
         })
     }
 
