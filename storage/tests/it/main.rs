@@ -5,6 +5,8 @@ mod cached;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod open;
+#[cfg(feature = "redis")]
+mod redis;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
