@@ -9,7 +9,7 @@ use std::time::Duration;
 use aihub_core::Result;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult, ScriptInvocation};
 use tokio::time::{Instant, timeout};
 
@@ -141,6 +141,20 @@ impl Redis {
             self.give_up(&line);
         }
         done
+    }
+
+    /// A connection of its own that is subscribed to `channel`, within the time for a connection.
+    pub(super) async fn subscribed(&self, channel: &str) -> Result<(PubSubSink, PubSubStream), Failure> {
+        let patience = self.0.options.connect_timeout;
+        let made = async {
+            let (mut sink, stream) = self.0.client.get_async_pubsub().await?.split();
+            sink.subscribe(channel).await?;
+            Ok((sink, stream))
+        };
+        match timeout(patience, made).await {
+            Ok(made) => made.map_err(|error| self.failure(&error)),
+            Err(_) => Err(Failure::Slow(patience)),
+        }
     }
 
     pub(super) fn failure(&self, error: &redis::RedisError) -> Failure {

@@ -1,17 +1,25 @@
-//! What replicas share through Redis: counts of rates.
+//! What replicas share through Redis: counts of rates, and news of changed keys.
 //!
 //! Nothing here is the truth about anything that has to last: a Redis that loses all it holds costs a
-//! burst of each subject. [`Redis`] is the one connection. When it is down, slow or full, [`RedisRates`]
-//! refuses with [`Unavailable`](ErrorKind::Unavailable), within the deadline.
+//! burst of each subject, and never lets a revoked key in.
+//!
+//! | when Redis is down, slow or full | then |
+//! |---|---|
+//! | [`RedisRates`] | refuses with [`Unavailable`](ErrorKind::Unavailable), within the deadline |
+//! | [`KeyPush`], [`PushingKeys`] | the change stands; other replicas see it within their own second |
+//!
+//! [`Redis`] is one connection that both of them share.
 //!
 //! One server or one primary behind a name, Redis 5 or later. Redis Cluster is not spoken: its
 //! redirections are errors here, and count as Redis being down.
 
 mod connection;
+mod key_push;
 mod options;
 mod rate;
 
 pub use connection::Redis;
+pub use key_push::{KeyPush, Listening, PushingKeys};
 pub use options::Options;
 pub use rate::RedisRates;
 
@@ -64,6 +72,13 @@ impl Failure {
             Self::Slow(_) | Self::Unreachable(_) | Self::Login | Self::Replica(_) => false,
         }
     }
+}
+
+/// Whether the store behind has perhaps changed a key: also where it failed, unless it says that it could
+/// not be done.
+fn may_have_changed<T>(changed: &aihub_core::Result<T>) -> bool {
+    let not_done = [ErrorKind::NotFound, ErrorKind::Conflict, ErrorKind::Invalid];
+    changed.as_ref().map_or_else(|error| !not_done.contains(&error.kind()), |_| true)
 }
 
 impl From<Failure> for Error {

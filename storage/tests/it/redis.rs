@@ -1,14 +1,23 @@
 //! What replicas share, on a real Redis.
 
 mod faults;
+mod key_push;
 mod rate;
 mod server;
 mod wire;
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aihub_core::conformance::key_store::new_key;
+use aihub_core::key::{KeyChange, NewKey};
+use aihub_core::page::{Page, PageRequest};
+use aihub_core::{AccountId, ApiKey, Clock, KeyHash, KeyId, KeyStore, ManualClock, Result, Timestamp};
+use aihub_storage::MemoryKeys;
 use aihub_storage::redis::{Options, Redis};
+use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep};
 
@@ -51,4 +60,61 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
         assert!(begun.elapsed() < Duration::from_secs(30), "not within half a minute: {what}");
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The database that replicas share: counts what it is asked.
+#[derive(Debug)]
+struct Truth {
+    keys: MemoryKeys,
+    asked: AtomicUsize,
+}
+
+impl Truth {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { keys: MemoryKeys::new(), asked: AtomicUsize::new(0) })
+    }
+
+    /// A key that is in it.
+    async fn key(&self) -> NewKey {
+        let new = new_key(AccountId::new(ManualClock::default().now()), 0);
+        self.keys.insert(new.clone()).await.unwrap();
+        new
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl KeyStore for Truth {
+    async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>> {
+        let found = self.keys.find(hash).await;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        found
+    }
+
+    async fn insert(&self, key: NewKey) -> Result<()> {
+        self.keys.insert(key).await
+    }
+
+    async fn update(&self, account: AccountId, id: KeyId, change: KeyChange) -> Result<Arc<ApiKey>> {
+        self.keys.update(account, id, change).await
+    }
+
+    async fn revoke(&self, account: AccountId, id: KeyId, at: Timestamp) -> Result<()> {
+        self.keys.revoke(account, id, at).await
+    }
+
+    async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {
+        self.keys.list(account, page).await
+    }
+}
+
+async fn revoke(store: &impl KeyStore, key: &NewKey) {
+    store.revoke(key.key.account, key.key.id, key.key.created_at).await.unwrap();
+}
+
+async fn is_revoked(store: &impl KeyStore, key: &NewKey) -> bool {
+    store.find(&key.hash).await.unwrap().unwrap().revoked_at.is_some()
 }
