@@ -12,7 +12,7 @@ pub mod sql;
 pub mod stores;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{KeyPush, PushingKeys, Redis, RedisRates};
+pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 pub use sink::{FanOut, JsonLines};

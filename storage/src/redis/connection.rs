@@ -56,6 +56,7 @@ struct Line {
 #[derive(Clone)]
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
+    pub(super) since: Instant,
 }
 
 /// A connection that could not be made.
@@ -213,7 +214,7 @@ impl Redis {
                     if was_down.swap(false, Ordering::Relaxed) {
                         tracing::info!("Redis is connected to again");
                     }
-                    return Ok(Connected { connection });
+                    return Ok(Connected { connection, since: Instant::now() });
                 }
                 Ok(Err(error)) => Failure::of(&error, password),
                 Err(_) => Failure::Slow(patience),

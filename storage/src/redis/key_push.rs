@@ -153,7 +153,8 @@ impl Drop for Listening {
 /// New keys are not published: nobody can have been asked for one before it was made, save those who
 /// guess, and an unknown key is remembered by its hash, which Redis does not get to see.
 ///
-/// Stands below [`CachedKeys`]: above it, changes made through the cache alone would pass it by.
+/// Stands between [`CachedKeys`] and [`RedisKeys`](super::RedisKeys); above the cache instead, it would
+/// publish just as well, but changes made through the cache alone would pass it by.
 #[derive(Debug)]
 pub struct PushingKeys<K: ?Sized = dyn KeyStore> {
     push: KeyPush,

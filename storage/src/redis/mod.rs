@@ -1,24 +1,38 @@
-//! What replicas share through Redis: counts of rates, and news of changed keys.
+//! What replicas share through Redis: counts of rates, news of changed keys, and keys.
 //!
 //! Nothing here is the truth about anything that has to last: a Redis that loses all it holds costs a
-//! burst of each subject, and never lets a revoked key in.
+//! burst of each subject and some questions to the database, and never lets a revoked key in.
 //!
 //! | when Redis is down, slow or full | then |
 //! |---|---|
 //! | [`RedisRates`] | refuses with [`Unavailable`](ErrorKind::Unavailable), within the deadline |
 //! | [`KeyPush`], [`PushingKeys`] | the change stands; other replicas see it within their own second |
+//! | [`RedisKeys`] | asks the store behind it; a revocation waits a second before it is acknowledged |
 //!
-//! [`Redis`] is one connection that both of them share.
+//! [`Redis`] is one connection that all of them share. How they stand above each other:
+//!
+//! ```text
+//! CachedKeys          remembers for less than a second; KeyPush::listen tells it to forget
+//!   PushingKeys       tells the others, once everything below has seen the change
+//!     RedisKeys       what another replica has loaded already
+//!       SqlKeys       the truth
+//! ```
+//!
+//! `PushingKeys` below `RedisKeys` is wrong: a replica that is told first asks again at once, and gets
+//! from Redis the row that has not been taken out yet.
 //!
 //! One server or one primary behind a name, Redis 5 or later. Redis Cluster is not spoken: its
 //! redirections are errors here, and count as Redis being down.
 
 mod connection;
+mod key_cache;
 mod key_push;
 mod options;
 mod rate;
+mod row;
 
 pub use connection::Redis;
+pub use key_cache::RedisKeys;
 pub use key_push::{KeyPush, Listening, PushingKeys};
 pub use options::Options;
 pub use rate::RedisRates;

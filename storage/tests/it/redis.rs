@@ -1,6 +1,7 @@
 //! What replicas share, on a real Redis.
 
 mod faults;
+mod key_cache;
 mod key_push;
 mod rate;
 mod server;
@@ -19,6 +20,7 @@ use aihub_storage::MemoryKeys;
 use aihub_storage::redis::{Options, Redis};
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 /// What a test that needs a server says where there is none.
@@ -62,16 +64,20 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
     }
 }
 
-/// The database that replicas share: counts what it is asked.
+/// The database that replicas share: counts what it is asked, and can hold answers back after they
+/// were read.
 #[derive(Debug)]
 struct Truth {
     keys: MemoryKeys,
     asked: AtomicUsize,
+    answers: Semaphore,
 }
+
+const OPEN: usize = 1_000_000;
 
 impl Truth {
     fn new() -> Arc<Self> {
-        Arc::new(Self { keys: MemoryKeys::new(), asked: AtomicUsize::new(0) })
+        Arc::new(Self { keys: MemoryKeys::new(), asked: AtomicUsize::new(0), answers: Semaphore::new(OPEN) })
     }
 
     /// A key that is in it.
@@ -84,6 +90,14 @@ impl Truth {
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
+
+    fn hold_back(&self) {
+        self.answers.forget_permits(OPEN);
+    }
+
+    fn let_go(&self) {
+        self.answers.add_permits(OPEN);
+    }
 }
 
 #[async_trait]
@@ -91,6 +105,7 @@ impl KeyStore for Truth {
     async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>> {
         let found = self.keys.find(hash).await;
         self.asked.fetch_add(1, Ordering::SeqCst);
+        drop(self.answers.acquire().await.unwrap());
         found
     }
 
