@@ -4,11 +4,15 @@ pub mod cached_keys;
 mod key;
 pub mod memory;
 mod paging;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sink;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 pub mod stores;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 pub use sink::{FanOut, JsonLines, LastUse};

@@ -44,10 +44,6 @@ pub struct OpenSettings {
 /// another database is never put in its place. [`Unavailable`](aihub_core::ErrorKind::Unavailable)
 /// when the database cannot be used, with the reason. No message repeats a URL, which may hold a
 /// password.
-#[cfg_attr(
-    not(any(feature = "postgres", feature = "sqlite")),
-    expect(clippy::unused_async, reason = "with a database there is something to wait for")
-)]
 pub async fn open(url: &str, settings: OpenSettings, clock: Arc<dyn Clock>) -> Result<Stores> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(wrong(format!("a store is named by a URL: {KNOWN}")));

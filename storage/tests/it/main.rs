@@ -7,7 +7,9 @@ mod memory;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]

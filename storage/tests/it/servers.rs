@@ -9,6 +9,7 @@ pub(crate) fn variable(name: &str) -> String {
 }
 
 /// Where Postgres is, with the right to make schemas and databases.
+#[cfg(feature = "postgres")]
 pub(crate) fn postgres() -> String {
     variable("AIHUB_TEST_POSTGRES_URL")
 }
