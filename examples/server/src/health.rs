@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aihub_core::{KeyHash, KeyStore};
+use aihub_storage::redis::Redis;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -15,6 +16,7 @@ use utoipa_axum::routes;
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) redis: Option<Redis>,
     pub(crate) providers: usize,
     pub(crate) stop: CancellationToken,
 }
@@ -41,7 +43,7 @@ pub(crate) async fn live() -> Json<Value> {
 
 /// The service can serve
 ///
-/// 503 while the key store does not answer, while no provider is enabled, and from the moment a
+/// 503 while the key store or Redis does not answer, while no provider is enabled, and from the moment a
 /// stop was asked for, so that a load balancer sends nothing more.
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
     responses((status = 200, description = "It can"), (status = 503, description = "It cannot; the parts say why")))]
@@ -54,15 +56,25 @@ pub(crate) async fn ready(State(health): State<Health>) -> (StatusCode, Json<Val
             "unavailable"
         }
     };
+    let redis = match &health.redis {
+        None => "none",
+        Some(redis) => match redis.ping().await {
+            Ok(()) => "ok",
+            Err(error) => {
+                tracing::warn!(error = ?error, "Redis does not answer");
+                "unavailable"
+            }
+        },
+    };
     let providers =
         if health.providers > 0 { "ok" } else { "none is enabled: set OPENROUTER_API_KEY or GEMINI_API_KEY" };
     let running = if health.stop.is_cancelled() { "stopping" } else { "ok" };
-    let ready = keys == "ok" && health.providers > 0 && running == "ok";
+    let ready = keys == "ok" && redis != "unavailable" && health.providers > 0 && running == "ok";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         status,
         Json(
-            json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "providers": providers, "server": running}),
+            json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "redis": redis, "providers": providers, "server": running}),
         ),
     )
 }

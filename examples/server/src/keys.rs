@@ -10,7 +10,8 @@ use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, SystemClock}
 
 use crate::cli::{Create, Keys};
 use crate::settings::{Settings, SettingsError, check};
-use crate::{Stop, pepper, store};
+use crate::store::{self, Shared};
+use crate::{Stop, pepper};
 
 pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> {
     if settings.store.url.starts_with("memory:") {
@@ -21,7 +22,7 @@ pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> 
         check::plan_exists("--plan", plan, &settings.plans)?;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = store::open(settings, &clock).await?.keys;
+    let store = Shared::over(store::open(settings, &clock).await?.keys, settings).await?.keys;
     match command {
         Keys::Create(create) => create_key(create, settings, &*store, &*clock).await,
         Keys::List { account } => list(account, &*store).await,

@@ -12,18 +12,22 @@ use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
 use aihub_storage::CachedKeys;
+use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
 
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
-use crate::{Stop, pepper, store};
+use crate::store::{self, Shared};
+use crate::{Stop, pepper};
 
 /// Everything that the server is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn KeyStore>,
-    /// Hears of keys that other replicas change, where the database tells.
-    _watch: Option<KeyWatch>,
+    /// What replicas share, where there is such a thing.
+    pub(crate) redis: Option<Redis>,
+    /// Hear of keys that other replicas change: from the database, and from Redis.
+    _watching: (Option<KeyWatch>, Option<Listening>),
     pub(crate) pepper: Pepper,
     pub(crate) plans: Arc<Plans>,
     pub(crate) quota: Arc<dyn QuotaPolicy>,
@@ -41,14 +45,19 @@ impl Parts {
         let (providers, vendors) = providers(settings, &clock)?;
         let catalogue = models(settings, &vendors)?;
         let stores = store::open(settings, &clock).await?;
-        let keys = Arc::new(CachedKeys::new(stores.keys, Arc::clone(&clock)));
+        let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
+        let keys = Arc::new(CachedKeys::new(keys, Arc::clone(&clock)));
+        let heard = push.map(|push| push.listen(Arc::clone(&keys)));
+        let told = stores.database.and_then(|database| database.watch_keys(Arc::clone(&keys)));
+        let rates = redis.clone().map(|redis| Arc::new(RedisRates::new(redis)) as Arc<dyn RateStore>);
         Ok(Self {
-            _watch: stores.database.and_then(|database| database.watch_keys(Arc::clone(&keys))),
+            _watching: (told, heard),
             keys,
+            redis,
             pepper: pepper::read(settings)?,
             plans: Arc::new(plans),
             quota: stores.quota,
-            rates: stores.rates,
+            rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
             clock,

@@ -37,7 +37,12 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     if parts.catalogue.find(default_model).is_some() {
         gateway = gateway.with_default_model(default_model);
     }
-    let health = Health { keys: Arc::clone(&parts.keys), providers: parts.providers.names().len(), stop: stop.clone() };
+    let health = Health {
+        keys: Arc::clone(&parts.keys),
+        redis: parts.redis.clone(),
+        providers: parts.providers.names().len(),
+        stop: stop.clone(),
+    };
     let routes = Routes::new(gateway, health);
     let app = stack::http(&parts, &settings, routes.open, routes.doors);
 
@@ -86,6 +91,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
         aihub_storage::sql::verify(&file).await?;
     }
     println!("store      {}", store::shown(settings));
+    println!("redis      {}", if parts.redis.is_some() { "answers" } else { "none" });
     println!("plans      {}", parts.plans.names().join(", "));
     println!("providers  {}", parts.providers.names().join(", "));
     println!("models     {}", parts.catalogue.list().len());

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::{Clock, ErrorKind, SystemClock};
+use aihub_core::{Clock, ErrorKind, KeyStore, SystemClock};
+use aihub_storage::redis::{KeyPush, Options, PushingKeys, Redis, RedisKeys};
 use aihub_storage::{Migrate, OpenSettings, PoolSettings, Stores};
+use secrecy::ExposeSecret as _;
 
 use crate::Stop;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{self, Settings, SettingsError};
 
 /// Opens the store that is named, and no other.
 pub(crate) async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Stores, SettingsError> {
@@ -38,6 +40,36 @@ pub(crate) async fn opened(
         };
         SettingsError(format!("the setting `store.url` (DATABASE_URL) is wrong: {error}{what_to_do}"))
     })
+}
+
+/// Keys with what replicas tell each other of them: whoever changes keys does it through this, the command line too,
+/// or the other replicas would go on with what they share.
+pub(crate) struct Shared {
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) push: Option<KeyPush>,
+}
+
+impl Shared {
+    /// `keys`, and Redis if a setting names it. Telling stands above sharing: a replica that is told before a row is
+    /// taken out would read the old one again.
+    pub(crate) async fn over(mut keys: Arc<dyn KeyStore>, settings: &Settings) -> Result<Self, SettingsError> {
+        let Some(redis) = redis(&settings.redis).await? else { return Ok(Self { keys, redis: None, push: None }) };
+        if settings.redis.cache_keys {
+            keys = Arc::new(RedisKeys::new(keys, redis.clone()));
+        }
+        let push = KeyPush::new(redis.clone());
+        keys = Arc::new(PushingKeys::new(keys, push.clone()));
+        Ok(Self { keys, redis: Some(redis), push: Some(push) })
+    }
+}
+
+async fn redis(settings: &settings::Redis) -> Result<Option<Redis>, SettingsError> {
+    let Some(url) = &settings.url else { return Ok(None) };
+    let deadline = Duration::from_millis(settings.deadline_ms);
+    let options = Options::default().with_prefix(&settings.prefix).with_deadline(deadline);
+    let opened = options.open(url.expose_secret()).await;
+    opened.map(Some).map_err(|error| SettingsError(format!("the setting `redis.url` (REDIS_URL) is wrong: {error}")))
 }
 
 /// `aihub migrate`.

@@ -19,9 +19,6 @@ const MOST_DAYS: u32 = 36_500;
 /// More than a Postgres server takes.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// Nobody waits ten minutes for an answer.
-const MOST_TIMEOUT_MS: u64 = 600_000;
-
 type Checked = Result<(), SettingsError>;
 
 fn wrong(setting: &str, value: impl std::fmt::Debug, right: impl std::fmt::Display) -> SettingsError {
@@ -39,15 +36,13 @@ pub(super) fn settings(settings: &Settings) -> Checked {
         return Err(wrong("keys.expire_after_days", settings.keys.expire_after_days, right));
     }
     let store = &settings.store;
-    if !(1..=MOST_CONNECTIONS).contains(&store.connections) {
-        let right = format!("it has to be from 1 to {MOST_CONNECTIONS}");
+    if store.connections > MOST_CONNECTIONS {
+        let right = format!("it has to be at most {MOST_CONNECTIONS}");
         return Err(wrong("store.connections", store.connections, right));
     }
-    for (name, ms) in [("acquire", store.acquire_timeout_ms), ("statement", store.statement_timeout_ms)] {
-        if !(1..=MOST_TIMEOUT_MS).contains(&ms) {
-            let right = format!("it has to be from 1 to {MOST_TIMEOUT_MS}");
-            return Err(wrong(&format!("store.{name}_timeout_ms"), ms, right));
-        }
+    if settings.redis.cache_keys && settings.redis.url.is_none() {
+        let right = "there is no Redis to keep them in: set `redis.url` (REDIS_URL) as well";
+        return Err(wrong("redis.cache_keys", true, right));
     }
     if store.usage_file.is_empty() {
         return Err(wrong("store.usage_file", "", "it has to name a file: without it nothing would be billed"));

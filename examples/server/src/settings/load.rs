@@ -17,8 +17,9 @@ pub(crate) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const OF_TOOLS: [&str; 6] = ["api_key", "base_url", "free_key", "vendors_bin", "vendors_url", "wire_samples"];
 
 /// Variables that mean the same everywhere, and the setting that each of them is.
-pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
+pub(super) const WELL_KNOWN: [(&str, &str); 4] = [
     ("DATABASE_URL", "store.url"),
+    ("REDIS_URL", "redis.url"),
     ("OPENROUTER_API_KEY", "providers.openrouter.api_keys"),
     ("GEMINI_API_KEY", "providers.gemini.api_keys"),
 ];
@@ -45,9 +46,6 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
         {
             figment = figment.merge(Serialized::default(setting, value));
         }
-    }
-    if std::env::var("REDIS_URL").is_ok_and(|url| !url.is_empty()) {
-        return Err(SettingsError("REDIS_URL is set, but this build keeps no state in Redis: unset it".to_owned()));
     }
     let ours = Env::prefixed("AIHUB_").filter(|name| !name.starts_with("test_")).ignore(&OF_TOOLS);
     figment = figment.merge(ours.split("__"));

@@ -26,6 +26,7 @@ use value::{networks, positive};
 pub(crate) struct Settings {
     pub(crate) server: Server,
     pub(crate) store: Store,
+    pub(crate) redis: Redis,
     pub(crate) keys: Keys,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) upstream: Upstream,
@@ -59,10 +60,25 @@ pub(crate) struct Server {
 pub(crate) struct Store {
     pub(crate) url: String,
     pub(crate) migrate: bool,
+    #[serde(deserialize_with = "positive")]
     pub(crate) connections: usize,
+    #[serde(deserialize_with = "positive")]
     pub(crate) acquire_timeout_ms: u64,
+    #[serde(deserialize_with = "positive")]
     pub(crate) statement_timeout_ms: u64,
     pub(crate) usage_file: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// With its password, which is why it is a secret.
+    #[serde(default)]
+    pub(crate) url: Option<SecretString>,
+    pub(crate) prefix: String,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) deadline_ms: u64,
+    pub(crate) cache_keys: bool,
 }
 
 #[derive(Debug, Deserialize)]

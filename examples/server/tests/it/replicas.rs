@@ -102,9 +102,14 @@ async fn last_accepted(here: &Hub, elsewhere: &Hub) -> Duration {
     }
     let revoked = here.run(&["keys", "revoke", "--account", &account, &id]);
     assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    until_refused(elsewhere, &key).await
+}
+
+/// How long from now on this replica accepts the key.
+async fn until_refused(hub: &Hub, key: &str) -> Duration {
     let answered = now();
     let mut last = answered;
-    while accepted(elsewhere, &key).await {
+    while accepted(hub, key).await {
         last = now();
         assert!(answered.elapsed() < PATIENCE, "it is never refused");
     }
@@ -141,6 +146,82 @@ async fn also_while_the_listener_is_cut_again_and_again() {
     println!("revoked to last accepted, without the push: {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
     cutting.abort();
+}
+
+/// Where Redis is, by way of `wire`.
+async fn redis() -> (Wire, String) {
+    let url = std::env::var("AIHUB_TEST_REDIS_URL").expect(
+        "AIHUB_TEST_REDIS_URL is not set: start servers with `cargo xtask services`, or run `cargo xtask test`",
+    );
+    let mut url: url::Url = url.parse().unwrap();
+    let wire = Wire::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(6379))).await;
+    url.set_port(Some(wire.address.port())).unwrap();
+    (wire, url.into())
+}
+
+/// With keys shared in Redis, with Redis alone to tell, and with Redis gone before the revocation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_with_redis_and_with_redis_stopped() {
+    let database = Database::new().await;
+    let (wire, redis) = redis().await;
+    let prefix = format!("test-{}:", uuid::Uuid::now_v7().simple());
+    let url = database.url();
+    let settings = [
+        ("DATABASE_URL", &*url),
+        PEPPER,
+        ("REDIS_URL", &*redis),
+        ("AIHUB_REDIS__PREFIX", &*prefix),
+        ("AIHUB_REDIS__CACHE_KEYS", "true"),
+    ];
+    let (one, other) = (Hub::start_with(&settings), Hub::start_with(&settings));
+    let took = last_accepted(&one, &other).await;
+    println!("revoked to last accepted, with Redis: {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(health(&other, "ready").await, StatusCode::OK);
+    for state in [State::Cut, State::Silent] {
+        let (key, id, account) = made(&one);
+        assert!(accepted(&other, &key).await);
+        wire.set(state);
+        // Revoked where Redis can be reached: from here on nobody else hears of it.
+        let bare: Vec<_> = settings.iter().copied().filter(|(name, _)| !name.contains("REDIS")).collect();
+        let revoked = crate::hub::aihub(one.folder.path(), &["keys", "revoke", "--account", &account, &id])
+            .envs(bare)
+            .output()
+            .unwrap();
+        assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+        let took = until_refused(&other, &key).await;
+        println!("revoked to last accepted, Redis {state:?}: {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(health(&other, "live").await, StatusCode::OK);
+        becomes(&other, StatusCode::SERVICE_UNAVAILABLE).await;
+        wire.set(State::Whole);
+        becomes(&other, StatusCode::OK).await;
+    }
+}
+
+/// A rate that replicas share is one rate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_is_counted_for_all_replicas_together() {
+    let database = Database::new().await;
+    let (wire, redis) = redis().await;
+    let prefix = format!("test-{}:", uuid::Uuid::now_v7().simple());
+    let url = database.url();
+    let settings = [("DATABASE_URL", &*url), PEPPER, ("REDIS_URL", &*redis), ("AIHUB_REDIS__PREFIX", &*prefix)];
+    let hubs = [Hub::start_with(&settings), Hub::start_with(&settings)];
+    let made = hubs[0].run(&["keys", "create", "--name", "slow", "--plan", "enterprise", "--requests-per-minute", "6"]);
+    let key = crate::hub::last_line(&made);
+    let mut counted = Vec::new();
+    for hub in hubs.iter().cycle().take(8) {
+        counted.push(hub.send(hub.request("GET", "/v1/models", &key), "").await.status());
+    }
+    let passed = counted.iter().filter(|status| **status == StatusCode::OK).count();
+    assert_eq!(passed, 6, "{counted:?}");
+    // A limit that cannot be evaluated refuses, in its time.
+    wire.set(State::Silent);
+    let asked = now();
+    let status = hubs[0].send(hubs[0].request("GET", "/v1/models", &key), "").await.status();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 async fn health(hub: &Hub, what: &str) -> StatusCode {

@@ -179,7 +179,7 @@ fn a_store_that_cannot_be_opened_is_never_replaced_by_another() {
     let said = refused(&[("DATABASE_URL", "postgres://user:hunter2@db/aihub")]);
     assert!(said.contains("DATABASE_URL") && !said.contains("hunter2"), "{said}");
     refused(&[("DATABASE_URL", "mysql://x")]);
-    refused(&[("REDIS_URL", "redis://localhost")]);
+    refused(&[("REDIS_URL", "http://localhost")]);
 }
 
 #[test]
