@@ -36,7 +36,7 @@ pub struct OpenSettings {
 
 /// Opens what `url` names: `memory:`, `sqlite://FILE` (`sqlite://aihub.db` beside the working folder,
 /// `sqlite:///var/lib/aihub/aihub.db` from the root), made if need be, or
-/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` ([`Database::postgres`] says what may follow).
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` (`Database::postgres` says what may follow).
 ///
 /// # Errors
 ///
