@@ -69,12 +69,12 @@ impl Asking {
         Ok((asking, scribe, budget))
     }
 
-    async fn first(&self) -> Result<Answer> {
-        self.inner.send(&self.path, self.body.clone().into()).await
+    async fn first(&self, prompt_tokens: u64) -> Result<Answer> {
+        self.inner.send(&self.path, self.body.clone().into(), prompt_tokens).await
     }
 
     /// Sends the request again, with at most `limit` output tokens, to go on after `token`.
-    async fn again(self, Limit(limit): Limit, token: Option<String>) -> Result<Answer> {
+    async fn again(self, Limit(limit): Limit, token: Option<String>, prompt_tokens: u64) -> Result<Answer> {
         let mut config = (*self.config).clone();
         config.max_output_tokens = limit;
         let json = |value: serde_json::Result<Vec<u8>>| {
@@ -86,14 +86,15 @@ impl Asking {
         if let Some(token) = token {
             edit.set("continuationToken", json(serde_json::to_vec(&token))?);
         }
-        self.inner.send(&self.path, edit.finish()).await
+        self.inner.send(&self.path, edit.finish(), prompt_tokens).await
     }
 
     /// The answer as a stream, once its first event is here: what fails before may be tried
     /// elsewhere.
     pub(super) async fn stream(self, scribe: Scribe, budget: Budget, prompt_tokens: u64) -> Result<ChatReply> {
-        let answer = self.first().await?;
-        let again: Again = Box::new(move |limit, token| Box::pin(self.clone().again(limit, token.map(str::to_owned))));
+        let answer = self.first(prompt_tokens).await?;
+        let again: Again =
+            Box::new(move |limit, token| Box::pin(self.clone().again(limit, token.map(str::to_owned), prompt_tokens)));
         let mut source = GeminiSource::new(answer, again, scribe, budget);
         let first = source.next().await.ok_or_else(truncated)??;
         source.put_back(first);
@@ -105,9 +106,11 @@ impl Asking {
     /// The answer in one piece.
     pub(super) async fn whole(self, scribe: Scribe, mut budget: Budget, prompt_tokens: u64) -> Result<ChatReply> {
         let mut gathered = Gathered::default();
-        let mut answer = self.first().await?;
+        let mut answer = self.first(prompt_tokens).await?;
         loop {
-            let body = answer.bytes(MOST_BYTES).await.map_err(|error| budget.spent(error, None))?;
+            // An answer that breaks off was worked on.
+            let worked_on = Usage::estimate(prompt_tokens, 0);
+            let body = answer.bytes(MOST_BYTES).await.map_err(|error| budget.spent(error, Some(worked_on)))?;
             let response = answer::read(&body).map_err(|error| budget.spent(error, None))?;
             let mut used = gathered.add(response, &scribe).map_err(|error| budget.spent(error, None))?;
             if let Some(used) = &mut used {
@@ -129,7 +132,8 @@ impl Asking {
                 None => gathered = Gathered::default(),
                 Some(_) => gathered.go_on(),
             }
-            answer = self.clone().again(limit, token).await.map_err(|error| budget.spent(error, None))?;
+            answer =
+                self.clone().again(limit, token, prompt_tokens).await.map_err(|error| budget.spent(error, None))?;
         }
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn embed(inner: &Inner, attempt: Attempt<EmbedRequest>) -> Resu
     let mut vectors: Vec<Embedding> = Vec::with_capacity(texts.len());
     let mut counted = Some(Usage::default());
     for lot in texts.chunks(LOT) {
-        let response = inner.post(model, "batchEmbedContents", body(model, lot, request.dimensions())).await;
+        let billed = request.demand().prompt_tokens * lot.len() as u64 / texts.len() as u64;
+        let response = inner.post(model, "batchEmbedContents", body(model, lot, request.dimensions()), billed).await;
         let response = match response {
             Ok(response) => response.bytes(MOST_BYTES).await?,
             Err(error) if counted.is_some_and(|counted| !counted.is_zero()) => {
@@ -80,7 +81,7 @@ fn body(model: &str, texts: &[&str], dimensions: Option<u32>) -> Bytes {
 
 async fn count(inner: &Inner, model: &str, texts: &[&str]) -> Result<Usage> {
     let contents: Vec<_> = texts.iter().map(|text| json!({"parts": [{"text": text}]})).collect();
-    let answer = inner.post(model, "countTokens", json!({"contents": contents}).to_string()).await?;
+    let answer = inner.post(model, "countTokens", json!({"contents": contents}).to_string(), super::FREE).await?;
     let count: CountResponse = serde_json::from_slice(&answer.bytes(MOST_BYTES).await?).map_err(|_| unreadable())?;
     let tokens = count.total_tokens.filter(|tokens| *tokens > 0).ok_or_else(unreadable)?;
     Ok(Usage::new(tokens, 0))

@@ -152,7 +152,7 @@ impl Provider for Gemini {
         let model = &attempt.offer.model;
         // Only in this form are instructions and tools counted too.
         let body = serde_json::json!({"generateContentRequest": Named { model: format!("models/{}", bare(model)), request: &prepared.request }});
-        let answer = self.0.post(model, "countTokens", body.to_string()).await?;
+        let answer = self.0.post(model, "countTokens", body.to_string(), FREE).await?;
         let count: CountResponse = serde_json::from_slice(&answer.bytes(MOST_BYTES).await?).map_err(unreadable)?;
         count.total_tokens.ok_or_else(unusable)
     }
@@ -194,6 +194,9 @@ struct Named<'a> {
     request: &'a wire::GenerateRequest,
 }
 
+/// The prompt tokens that are billed for counting them.
+const FREE: u64 = 0;
+
 /// A model's name without what may stand before it.
 fn bare(model: &str) -> &str {
     let model = model.strip_prefix("google/").unwrap_or(model);
@@ -214,12 +217,14 @@ fn escaped(text: &str) -> String {
 }
 
 impl Inner {
-    async fn post(&self, model: &str, method: &str, body: impl Into<Bytes>) -> Result<Answer> {
-        self.send(&format!("/models/{}:{method}", escaped(bare(model))), body.into().into()).await
+    /// `billed` is as in [`send`](Self::send).
+    async fn post(&self, model: &str, method: &str, body: impl Into<Bytes>, billed: u64) -> Result<Answer> {
+        self.send(&format!("/models/{}:{method}", escaped(bare(model))), body.into().into(), billed).await
     }
 
-    async fn send(&self, path: &str, body: Segments) -> Result<Answer> {
-        let outgoing = Outgoing::post(self.upstream.uri(path)?, body);
+    /// Sends a request that the vendor bills for so many prompt tokens once it has it.
+    async fn send(&self, path: &str, body: Segments, billed: u64) -> Result<Answer> {
+        let outgoing = Outgoing::post(self.upstream.uri(path)?, body).billing(billed);
         self.upstream.send(outgoing, |fault| error::of_fault(&fault)).await
     }
 

@@ -140,6 +140,29 @@ async fn a_second_try_that_fails_reports_what_the_first_one_used() {
     assert_eq!((error.kind(), tokens(*error.spent().unwrap())), (ErrorKind::Unavailable, (10, 0)));
 }
 
+/// A vendor that has the request, answers this much, and hangs up, has worked: the prompt is booked.
+#[tokio::test]
+async fn a_connection_that_breaks_has_cost_the_prompt() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    for heard in ["", "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{"] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stage = stage(Vec::new()).await;
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        stage.gemini = Gemini::new(settings(&address), Arc::new(ManualClock::default())).unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            assert!(socket.read(&mut request).await.unwrap() > 0);
+            socket.write_all(heard.as_bytes()).await.unwrap();
+        });
+        let error = stage.ask(json!({}), None).await.unwrap_err();
+        let spent = error.spent().expect("the prompt");
+        assert!(spent.estimated && spent.input > 0 && spent.output == 0, "{heard}: {spent:?}");
+        answering.await.unwrap();
+    }
+}
+
 fn part(text: &str, token: Option<&str>, counts: (u64, u64)) -> Value {
     let mut part = answer(&said(text), if token.is_some() { "CONTINUATION" } else { "STOP" }, counts);
     part["candidates"][0]["continuationToken"] = json!(token);
