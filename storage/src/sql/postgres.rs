@@ -124,11 +124,14 @@ impl Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = self.config.get_ports();
         for (place, host) in self.config.get_hosts().iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
+            // One port is for every host, and none is Postgres' own.
+            let port = ports.get(place).or(ports.first()).copied().unwrap_or(5_432);
             match host {
-                Host::Tcp(name) => write!(f, "{comma}{name}")?,
-                Host::Unix(path) => write!(f, "{comma}{}", path.display())?,
+                Host::Tcp(name) => write!(f, "{comma}{name}:{port}")?,
+                Host::Unix(path) => write!(f, "{comma}{}:{port}", path.display())?,
             }
         }
         write!(f, "/{}", self.config.get_dbname().unwrap_or_default())

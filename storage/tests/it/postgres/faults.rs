@@ -46,7 +46,7 @@ async fn nobody_at_the_address_is_told() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = refused(&format!("postgres://user:s3cret@{free}/db")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.message().contains("refused") && error.message().contains("127.0.0.1/db"), "{error}");
+    assert!(error.message().contains("refused") && error.message().contains(&format!("{free}/db")), "{error}");
 }
 
 /// Accepts, reads, and never answers.
@@ -78,9 +78,14 @@ async fn connections_that_were_cut_are_made_anew() {
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
             ))
             .await;
-        // The first after the cut may still get a connection whose end has not been noticed; none after it.
-        drop(keys.find(&new.hash).await);
-        assert_eq!(*keys.find(&new.hash).await.unwrap().unwrap(), new.key);
+        // Each connection may fail one statement before its end is noticed, and none a second one.
+        let mut found = keys.find(&new.hash).await;
+        for _ in 0..small().connections {
+            if found.is_err() {
+                found = keys.find(&new.hash).await;
+            }
+        }
+        assert_eq!(*found.unwrap().unwrap(), new.key);
     }
 }
 
