@@ -11,6 +11,8 @@ mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod schema;
+#[cfg(feature = "secrets")]
+mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod values;
@@ -18,6 +20,8 @@ mod values;
 pub use connection::{Database, PoolSettings};
 pub use key::SqlKeys;
 pub use migrate::Migrate;
+#[cfg(feature = "secrets")]
+pub use secret::{SqlRows, SqlSecrets};
 
 use aihub_core::{Error, ErrorKind};
 use diesel::result::DatabaseErrorKind;

@@ -7,6 +7,8 @@ mod memory;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "secrets")]
+mod secrets;
 #[cfg(feature = "postgres")]
 mod servers;
 mod sink;
