@@ -10,6 +10,7 @@ mod listen;
 mod parts;
 mod pepper;
 mod routes;
+mod secret_file;
 mod serve;
 mod settings;
 mod stack;
