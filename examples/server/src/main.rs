@@ -9,8 +9,10 @@ mod keys;
 mod listen;
 mod parts;
 mod pepper;
+mod ring;
 mod routes;
 mod secret_file;
+mod secrets;
 mod serve;
 mod settings;
 mod stack;
@@ -96,6 +98,7 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
         Command::Serve => serve::serve(settings).await,
         Command::Check => serve::check(&settings).await,
         Command::Keys(command) => keys::run(command, &settings).await,
+        Command::Secrets(command) => secrets::run(command, &settings).await,
         Command::Openapi | Command::Settings => Ok(()),
     }
 }

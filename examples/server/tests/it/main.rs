@@ -7,6 +7,7 @@ mod chat;
 mod connection;
 mod hub;
 mod metering;
+mod secrets;
 mod settings;
 mod shutdown;
 mod stream;
