@@ -48,9 +48,10 @@ impl KeyRing {
     /// # Errors
     ///
     /// [`Invalid`](aihub_core::ErrorKind::Invalid) when there is no key, an entry has another form or length,
-    /// or a version is there twice. The message counts the entries from 1 and repeats none of them.
+    /// or a version or a key is there twice. The message counts the entries from 1 and repeats none of them.
     pub fn parse(text: &str) -> Result<Self> {
         let mut keys = BTreeMap::new();
+        let mut seen: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
         for (place, entry) in (1..).zip(entries) {
             let wrong = |what: &str| ring_error(format!("entry {place} of the master keys {what}"));
@@ -71,6 +72,11 @@ impl KeyRing {
             if keys.insert(version, key).is_some() {
                 return Err(wrong(&format!("is a second key of version {version}")));
             }
+            // A rotation to it would end well, and replace nothing.
+            if seen.iter().any(|known| known[..KEY] == bytes[..KEY]) {
+                return Err(wrong("is the key of another version once more"));
+            }
+            seen.push(bytes);
         }
         let newest = keys.last_key_value().map(|(version, _)| *version);
         let newest = newest.ok_or_else(|| ring_error("there is no master key: write `1:BASE64`".to_owned()))?;
@@ -177,6 +183,7 @@ mod tests {
             (format!("1:{}", &KEY_1[..43]), "not base64"),
             (format!("1:{}*", &KEY_1[..43]), "not base64"),
             (format!("1:{KEY_1},1:{KEY_2}"), "entry 2 of the master keys is a second key of version 1"),
+            (format!("1:{KEY_1},2:{KEY_1}"), "entry 2 of the master keys is the key of another version once more"),
         ];
         for (text, words) in cases {
             let error = KeyRing::parse(&text).unwrap_err();
