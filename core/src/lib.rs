@@ -22,6 +22,7 @@ pub mod provider;
 pub mod quota;
 pub mod rate;
 pub mod reply;
+pub mod secret;
 pub mod time;
 pub mod usage;
 
@@ -46,5 +47,6 @@ pub use provider::{Capabilities, Provider};
 pub use quota::{QuotaPolicy, Reservation};
 pub use rate::{Rate, RateStore};
 pub use reply::{Ending, Hook, Served};
+pub use secret::{SecretName, SecretOwner, SecretStore};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use usage::{Outcome, Usage};

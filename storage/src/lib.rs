@@ -6,6 +6,8 @@ pub mod memory;
 mod paging;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "secrets")]
+pub mod secret;
 pub mod sink;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
@@ -14,8 +16,14 @@ pub mod stores;
 #[cfg(feature = "redis")]
 pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
+#[cfg(feature = "secrets")]
+pub use memory::MemorySecrets;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+#[cfg(feature = "secrets")]
+pub use secret::KeyRing;
 pub use sink::{FanOut, JsonLines, LastUse};
+#[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
+pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{Database, Migrate, PoolSettings, SqlKeys};
 pub use stores::{OpenSettings, Stores, open};

@@ -36,6 +36,7 @@ pub mod key_store;
 pub mod provider;
 pub mod quota_policy;
 pub mod rate_store;
+pub mod secret_store;
 
 use std::any::Any;
 use std::fmt;
@@ -51,7 +52,7 @@ use crate::key::ApiKey;
 use crate::plan::Plan;
 pub use crate::{
     __billing_sink as billing_sink, __key_store as key_store, __provider as provider, __quota_policy as quota_policy,
-    __rate_store as rate_store,
+    __rate_store as rate_store, __secret_store as secret_store,
 };
 
 /// What is proved, and what has to stay for as long.

@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Set, list and remove secrets, and replace the master key that they are under.
+    #[command(subcommand)]
+    Secrets(Secrets),
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +73,48 @@ pub(crate) enum Keys {
         /// The key's id.
         id: aihub_core::KeyId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secrets {
+    /// Set a secret to what comes on standard input; never an argument, which everybody on the machine sees.
+    Set {
+        #[command(flatten)]
+        owner: Owner,
+        /// Take every byte, the end of the last line included.
+        #[arg(long)]
+        exact: bool,
+        /// What it is called, such as `webhook/orders`.
+        name: aihub_core::SecretName,
+    },
+    /// List the names of secrets.
+    List {
+        #[command(flatten)]
+        owner: Owner,
+    },
+    /// Remove a secret, for good.
+    Remove {
+        #[command(flatten)]
+        owner: Owner,
+        /// What it is called.
+        name: aihub_core::SecretName,
+    },
+    /// Print a fresh master key with the next version: a line for `secrets.keys_file`.
+    NewKey,
+    /// Bring every secret under the newest master key; ends well only when no older one is needed any more.
+    Rotate,
+}
+
+/// Whose secrets.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Owner {
+    /// The account that has them.
+    #[arg(long)]
+    pub(crate) account: Option<aihub_core::AccountId>,
+    /// The operator's own.
+    #[arg(long)]
+    pub(crate) house: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,10 @@ mod keys;
 mod listen;
 mod parts;
 mod pepper;
+mod ring;
 mod routes;
+mod secret_file;
+mod secrets;
 mod serve;
 mod settings;
 mod stack;
@@ -98,6 +101,7 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
         Command::Migrate => store::migrate(&settings).await,
         Command::Backup { file } => store::backup(&settings, &file).await,
         Command::Keys(command) => keys::run(command, &settings).await,
+        Command::Secrets(command) => secrets::run(command, &settings).await,
         Command::Openapi | Command::Settings => Ok(()),
     }
 }

@@ -7,8 +7,12 @@ mod billing;
 mod key;
 mod quota;
 mod rate;
+#[cfg(feature = "secrets")]
+mod secret;
 
 pub use billing::MemorySink;
 pub use key::MemoryKeys;
 pub use quota::{MemoryQuota, Standing};
 pub use rate::MemoryRates;
+#[cfg(feature = "secrets")]
+pub use secret::{MemoryRows, MemorySecrets};

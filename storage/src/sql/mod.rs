@@ -11,6 +11,8 @@ mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod schema;
+#[cfg(feature = "secrets")]
+mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod values;
@@ -20,6 +22,8 @@ pub use key::SqlKeys;
 pub use migrate::Migrate;
 #[cfg(feature = "postgres")]
 pub use postgres::KeyWatch;
+#[cfg(feature = "secrets")]
+pub use secret::{SqlRows, SqlSecrets};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{backup, verify};
 

@@ -33,5 +33,17 @@ diesel::table! {
     }
 }
 
+#[cfg(feature = "secrets")]
+diesel::table! {
+    use diesel::sql_types::{Binary, Text};
+
+    secrets (owner, name) {
+        owner -> Text,
+        name -> Text,
+        wrapped_key -> Binary,
+        value -> Binary,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets);

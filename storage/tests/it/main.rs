@@ -10,6 +10,9 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(feature = "secrets")]
+mod secrets;
+#[cfg(feature = "postgres")]
 mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]

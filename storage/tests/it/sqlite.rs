@@ -29,7 +29,11 @@ pub(crate) async fn fresh() -> Fixture<dyn KeyStore> {
 }
 
 async fn opened(folder: &TempDir) -> SqlKeys {
-    SqlKeys::new(Database::sqlite(&folder.path().join("hub.db"), PoolSettings::default(), Migrate::Run).await.unwrap())
+    SqlKeys::new(database(folder).await)
+}
+
+pub(crate) async fn database(folder: &TempDir) -> Database {
+    Database::sqlite(&folder.path().join("hub.db"), PoolSettings::default(), Migrate::Run).await.unwrap()
 }
 
 fn account() -> AccountId {

@@ -47,6 +47,8 @@ pub(super) fn settings(settings: &Settings) -> Checked {
     if store.usage_file.is_empty() {
         return Err(wrong("store.usage_file", "", "it has to name a file: without it nothing would be billed"));
     }
+    // Also where no secret is read yet: found out now rather than at the first one.
+    settings.secrets.keys.as_ref().map(crate::ring::check).transpose()?;
     settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
     plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
 }

@@ -71,7 +71,7 @@ fn keys(figment: &Figment) -> BTreeSet<String> {
         }
     }
     let mut found: BTreeSet<_> = WELL_KNOWN.iter().map(|(_, setting)| (*setting).to_owned()).collect();
-    found.extend(["keys.pepper".to_owned(), "providers.openrouter.api_keys_file".to_owned()]);
+    found.extend(["keys.pepper", "secrets.keys", "providers.openrouter.api_keys_file"].map(str::to_owned));
     if let Ok(dict) = figment.extract::<Dict>() {
         walk("", &dict, &mut found);
     }

@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,
+    pub(crate) secrets: MasterKeys,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) upstream: Upstream,
     pub(crate) catalogue: Catalogue,
@@ -89,6 +90,14 @@ pub(crate) struct Keys {
     pub(crate) pepper_file: String,
     pub(crate) default_plan: String,
     pub(crate) expire_after_days: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MasterKeys {
+    #[serde(default)]
+    pub(crate) keys: Option<SecretString>,
+    pub(crate) keys_file: String,
 }
 
 #[derive(Debug, Deserialize)]

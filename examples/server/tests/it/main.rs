@@ -9,6 +9,7 @@ mod hub;
 mod metering;
 mod migrate;
 mod replicas;
+mod secrets;
 mod settings;
 mod shutdown;
 mod sqlite;
