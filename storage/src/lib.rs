@@ -4,6 +4,7 @@ pub mod cached_keys;
 mod key;
 pub mod memory;
 mod paging;
+mod quota;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "secrets")]
@@ -25,5 +26,5 @@ pub use sink::{FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlKeys};
+pub use sql::{Database, Migrate, PoolSettings, SqlKeys, SqlQuota};
 pub use stores::{OpenSettings, Stores, open};

@@ -11,11 +11,11 @@ use aihub_providers::catalogue::{self, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_storage::CachedKeys;
 use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
+use aihub_storage::{CachedKeys, SqlQuota};
 
-use crate::settings::{self, Secrets, Settings, SettingsError, check};
+use crate::settings::{self, Quotas, Secrets, Settings, SettingsError, check};
 use crate::store::{self, Shared};
 use crate::{Stop, pepper};
 
@@ -48,6 +48,10 @@ impl Parts {
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
         let keys = Arc::new(CachedKeys::new(keys, Arc::clone(&clock)));
         let heard = push.map(|push| push.listen(Arc::clone(&keys)));
+        let quota: Arc<dyn QuotaPolicy> = match (settings.store.quotas, &stores.database) {
+            (Quotas::Database, Some(database)) => Arc::new(SqlQuota::new(database.clone())),
+            (Quotas::Memory, _) | (Quotas::Database, None) => stores.quota,
+        };
         let told = stores.database.and_then(|database| database.watch_keys(Arc::clone(&keys)));
         let rates = redis.clone().map(|redis| Arc::new(RedisRates::new(redis)) as Arc<dyn RateStore>);
         Ok(Self {
@@ -56,7 +60,7 @@ impl Parts {
             redis,
             pepper: pepper::read(settings)?,
             plans: Arc::new(plans),
-            quota: stores.quota,
+            quota,
             rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),

@@ -2,25 +2,21 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aihub_core::key::KeyLimits;
 use aihub_core::quota::{Amounts, Ask};
-use aihub_core::{
-    AccountId, CallId, Error, ErrorKind, KeyId, Money, Plan, QuotaPolicy, Refusal, Reservation, Result, Timestamp,
-};
+use aihub_core::{AccountId, CallId, KeyId, Money, QuotaPolicy, Reservation, Result, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+
+use crate::quota::{Limits, Month, Tally, month};
 
 /// A [`QuotaPolicy`] for one process: calls, tokens and money of an account per calendar month (UTC).
 ///
 /// The limits are those of the plan that the caller comes with
-/// ([`Plan::monthly_calls`], [`Plan::monthly_tokens`]), for all keys of its account together, and those
-/// of its key ([`KeyLimits`]) for that key alone; one that is changed in mid-month counts at the next
+/// ([`monthly_calls`](aihub_core::Plan::monthly_calls), [`monthly_tokens`](aihub_core::Plan::monthly_tokens)), for all keys of its account together, and those
+/// of its key ([`KeyLimits`](aihub_core::key::KeyLimits)) for that key alone; one that is changed in mid-month counts at the next
 /// call. Money is limited for every account alike, by [`MemoryQuota::with_monthly_money`].
 ///
 /// Each account has a lock of its own, held for the arithmetic only. A call that was settled is
@@ -52,18 +48,6 @@ struct Account {
 enum Subject {
     Account,
     Key(KeyId),
-}
-
-/// The first day of a month.
-type Month = Date;
-
-/// Wide enough for every sum of 2⁶⁴ amounts: the arithmetic on it cannot overflow, and an ask too
-/// large to be true does not wrap into a small one.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    calls: u128,
-    tokens: u128,
-    nanos: i128,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,18 +107,6 @@ impl MemoryQuota {
         amounts
     }
 
-    /// What `amounts` weigh. Money counts only where it is limited, and never below zero: a negative
-    /// ask would widen the limit for everybody else.
-    fn weigh(&self, amounts: Amounts) -> Result<Tally> {
-        let nanos = match (self.money, amounts.money) {
-            (None, _) => 0,
-            (Some(most), Some(money)) if money.currency() == most.currency() => i128::from(money.nanos().max(0)),
-            (Some(most), Some(_)) => return Err(unpriced(&format!("this model is not priced in {}", most.currency()))),
-            (Some(_), None) => return Err(unpriced("this model has no price")),
-        };
-        Ok(Tally { calls: amounts.calls.into(), tokens: amounts.tokens.into(), nanos })
-    }
-
     fn settle_at(&self, reservation: &Reservation, used: impl FnOnce(Tally) -> Tally) {
         let Some(account) = self.account(reservation.account) else {
             return;
@@ -156,7 +128,7 @@ impl MemoryQuota {
 #[async_trait]
 impl QuotaPolicy for MemoryQuota {
     async fn reserve(&self, ask: &Ask) -> Result<Reservation> {
-        let tally = self.weigh(ask.most)?;
+        let tally = Tally::weigh(ask.most, self.money)?;
         let id = ask.caller.account();
         // Looked for first: `entry` would shut out everybody else in the same part of the map.
         let known = self.account(id);
@@ -171,7 +143,8 @@ impl QuotaPolicy for MemoryQuota {
                 let limits = [Limits::of_account(&ask.caller.plan, self.money), Limits::of_key(&key.limits)];
                 // All of them before any is counted in: a hold is in every window or in none.
                 for (place, limits) in hold.places().iter().zip(limits) {
-                    windows.entry(*place).or_default().admit(tally, &limits, hold.month)?;
+                    let window = windows.entry(*place).or_default();
+                    limits.admit(window.settled.plus(window.held), tally, hold.month)?;
                 }
                 for place in hold.places() {
                     let window = windows.entry(place).or_default();
@@ -184,11 +157,7 @@ impl QuotaPolicy for MemoryQuota {
     }
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {
-        let weighed = self.weigh(used);
-        self.settle_at(&reservation, |held| {
-            // What it cost may not be known, which is never nothing: all the money held is counted.
-            weighed.unwrap_or(Tally { calls: used.calls.into(), tokens: used.tokens.into(), nanos: held.nanos })
-        });
+        self.settle_at(&reservation, |held| held.used(used, self.money));
         Ok(())
     }
 
@@ -198,99 +167,6 @@ impl QuotaPolicy for MemoryQuota {
     }
 }
 
-/// What a window may hold, and the names that its limits have in a refusal.
-struct Limits {
-    who: &'static str,
-    calls: (&'static str, Option<u64>),
-    tokens: (&'static str, Option<u64>),
-    money: Option<Money>,
-}
-
-impl Limits {
-    fn of_account(plan: &Plan, money: Option<Money>) -> Self {
-        let (calls, tokens) =
-            (("plan_monthly_calls", plan.monthly_calls), ("plan_monthly_tokens", plan.monthly_tokens));
-        Self { who: "account", calls, tokens, money }
-    }
-
-    fn of_key(limits: &KeyLimits) -> Self {
-        let calls = ("key_monthly_calls", limits.monthly_calls);
-        Self { who: "API key", calls, tokens: ("key_monthly_tokens", limits.monthly_tokens), money: None }
-    }
-}
-
-impl Window {
-    fn admit(&self, ask: Tally, limits: &Limits, month: Month) -> Result<()> {
-        let taken = self.settled.plus(self.held);
-        let counts =
-            [(limits.calls, "calls", ask.calls, taken.calls), (limits.tokens, "tokens", ask.tokens, taken.tokens)];
-        for ((source, limit), unit, ask, taken) in counts {
-            let Some(limit) = limit else { continue };
-            let free = u128::from(limit).saturating_sub(taken);
-            if ask > free {
-                return Err(refuse(limits.who, source, unit, limit, free, month));
-            }
-        }
-        if let Some(limit) = limits.money {
-            let free = (i128::from(limit.nanos()) - taken.nanos).max(0);
-            if ask.nanos > free {
-                let left = Money::from_nanos(i64::try_from(free).unwrap_or(i64::MAX), limit.currency());
-                let source = "account_monthly_money";
-                return Err(refuse(limits.who, source, limit.currency(), limit.decimal(), left.decimal(), month));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Tally {
-    fn plus(self, other: Self) -> Self {
-        Self { calls: self.calls + other.calls, tokens: self.tokens + other.tokens, nanos: self.nanos + other.nanos }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self { calls: self.calls - other.calls, tokens: self.tokens - other.tokens, nanos: self.nanos - other.nanos }
-    }
-}
-
 fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
     account.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn month(at: Timestamp) -> Month {
-    TimeZone::UTC.to_datetime(at).date().first_of_month()
-}
-
-/// The first instant after `month`; `None` past the end of the calendar.
-fn end_of(month: Month) -> Option<Timestamp> {
-    let next = month.last_of_month().tomorrow().ok()?;
-    next.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp())
-}
-
-fn refuse(
-    who: &str,
-    source: &'static str,
-    unit: impl Display,
-    limit: impl Display,
-    left: impl Display,
-    month: Month,
-) -> Error {
-    let resets_at = end_of(month);
-    let until = resets_at.map(|end| format!(" until {end}")).unwrap_or_default();
-    let message = format!(
-        "This {who} may use {limit} {unit} a month and has {left} left{until}, less than this call may need: \
-         ask for less, wait, or move to a larger plan"
-    );
-    let refusal = Refusal::new(source, format!("{limit} {unit}"), format!("{left} {unit}"));
-    let refusal = match resets_at {
-        Some(end) => refusal.with_reset(end),
-        None => refusal,
-    };
-    Error::new(ErrorKind::PaymentRequired, message).with_refusal(refusal)
-}
-
-fn unpriced(why: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("The spending limit cannot be checked: {why}. Choose another model"))
-        .with_code("unpriced_model")
-        .with_alert()
 }

@@ -10,6 +10,7 @@ mod migrate;
 mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod quota;
 mod schema;
 #[cfg(feature = "secrets")]
 mod secret;
@@ -22,6 +23,7 @@ pub use key::SqlKeys;
 pub use migrate::Migrate;
 #[cfg(feature = "postgres")]
 pub use postgres::KeyWatch;
+pub use quota::SqlQuota;
 #[cfg(feature = "secrets")]
 pub use secret::{SqlRows, SqlSecrets};
 #[cfg(feature = "sqlite")]

@@ -45,5 +45,37 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::BigInt;
+    use crate::sql::values::{Instant, Uuid};
+
+    quota_windows (subject, month) {
+        subject -> Uuid,
+        month -> Instant,
+        calls_settled -> BigInt,
+        calls_held -> BigInt,
+        tokens_settled -> BigInt,
+        tokens_held -> BigInt,
+        nanos_settled -> BigInt,
+        nanos_held -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::BigInt;
+    use crate::sql::values::{Document, Instant, Uuid};
+
+    quota_holds (call) {
+        call -> Uuid,
+        account -> Uuid,
+        key -> Uuid,
+        month -> Instant,
+        calls -> BigInt,
+        tokens -> BigInt,
+        nanos -> BigInt,
+        asked -> Document,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets);

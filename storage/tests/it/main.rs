@@ -17,3 +17,15 @@ mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+/// `policy`, with the limit of money that there is, if there is one.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn limited(
+    policy: aihub_storage::SqlQuota,
+    limits: aihub_core::conformance::quota_policy::Limits,
+) -> aihub_storage::SqlQuota {
+    match limits.money {
+        Some(most) => policy.with_monthly_money(most),
+        None => policy,
+    }
+}

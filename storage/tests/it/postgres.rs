@@ -20,6 +20,24 @@ mod suite {
     conformance::key_store!(fresh());
 }
 
+mod quota {
+    use std::sync::Arc;
+
+    use aihub_core::QuotaPolicy;
+    use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
+    use aihub_storage::SqlQuota;
+
+    use super::{Schema, conformance};
+
+    async fn under(limits: Limits) -> QuotaFixture {
+        let schema = Schema::new().await;
+        let policy = crate::limited(SqlQuota::new(schema.open().await), limits);
+        QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits).keeping(schema)
+    }
+
+    conformance::quota_policy!(under);
+}
+
 mod cached {
     use std::sync::Arc;
 

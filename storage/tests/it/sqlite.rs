@@ -22,6 +22,25 @@ mod suite {
     conformance::key_store!(super::fresh());
 }
 
+mod quota {
+    use std::sync::Arc;
+
+    use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
+    use aihub_core::{QuotaPolicy, conformance};
+    use aihub_storage::{Database, Migrate, PoolSettings, SqlQuota};
+    use tempfile::TempDir;
+
+    async fn under(limits: Limits) -> QuotaFixture {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("hub.db");
+        let database = Database::sqlite(&file, PoolSettings::default(), Migrate::Run).await.unwrap();
+        let policy = crate::limited(SqlQuota::new(database), limits);
+        QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits).keeping(folder)
+    }
+
+    conformance::quota_policy!(under);
+}
+
 pub(crate) async fn fresh() -> Fixture<dyn KeyStore> {
     let folder = TempDir::new().unwrap();
     let keys = opened(&folder).await;

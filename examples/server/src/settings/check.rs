@@ -8,7 +8,7 @@ use aihub_core::model::{FixedCatalogue, ModelKind};
 use aihub_core::plan::{ModelAccess, Plan};
 use aihub_providers::catalogue::{Entry, Vendor};
 
-use super::{Catalogue, Settings, SettingsError, load};
+use super::{Catalogue, Quotas, Settings, SettingsError, load};
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -39,6 +39,9 @@ pub(super) fn settings(settings: &Settings) -> Checked {
     if store.connections > MOST_CONNECTIONS {
         let right = format!("it has to be at most {MOST_CONNECTIONS}");
         return Err(wrong("store.connections", store.connections, right));
+    }
+    if store.quotas == Quotas::Database && store.url.starts_with("memory:") {
+        return Err(wrong("store.quotas", "database", "`store.url` (DATABASE_URL) names none: leave it at `memory`"));
     }
     if settings.redis.cache_keys && settings.redis.url.is_none() {
         let right = "there is no Redis to keep them in: set `redis.url` (REDIS_URL) as well";

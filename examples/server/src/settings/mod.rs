@@ -67,7 +67,16 @@ pub(crate) struct Store {
     pub(crate) acquire_timeout_ms: u64,
     #[serde(deserialize_with = "positive")]
     pub(crate) statement_timeout_ms: u64,
+    pub(crate) quotas: Quotas,
     pub(crate) usage_file: String,
+}
+
+/// Where quotas are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Quotas {
+    Memory,
+    Database,
 }
 
 #[derive(Debug, Deserialize)]

@@ -224,6 +224,29 @@ async fn a_rate_is_counted_for_all_replicas_together() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
+/// Counted in the database, a monthly quota is one for all replicas, and outlives them.
+#[tokio::test]
+async fn a_quota_is_counted_for_all_replicas_and_over_restarts() {
+    let database = Database::new().await;
+    let url = database.url();
+    let settings = [("DATABASE_URL", &*url), PEPPER, ("AIHUB_STORE__QUOTAS", "database")];
+    let mut hubs = [Hub::start_with(&settings), Hub::start_with(&settings)];
+    let made = hubs[0].run(&["keys", "create", "--name", "few", "--plan", "enterprise", "--monthly-calls", "5"]);
+    let key = crate::hub::last_line(&made);
+    let call = async |hub: &Hub| hub.post("/v1/chat/completions", &key, &chat(MODEL, "hello")).await;
+    for hub in hubs.iter().cycle().take(4) {
+        assert_eq!(call(hub).await.0, StatusCode::OK);
+    }
+    hubs[1] = Hub::start_with(&settings);
+    let (status, body) = call(&hubs[1]).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for hub in &hubs {
+        let (status, body) = call(hub).await;
+        assert_eq!(status, StatusCode::PAYMENT_REQUIRED, "{body}");
+        assert_eq!(body["error"]["limit_source"], "key_monthly_calls", "{body}");
+    }
+}
+
 async fn health(hub: &Hub, what: &str) -> StatusCode {
     let request = http::Request::get(format!("http://{}/health/{what}", hub.address));
     let response = hub.send(request, "").await;

@@ -1,0 +1,2 @@
+DROP TABLE quota_holds;
+DROP TABLE quota_windows;
