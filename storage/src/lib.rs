@@ -13,5 +13,5 @@ pub use cached_keys::CachedKeys;
 pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 pub use sink::{FanOut, JsonLines};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlKeys};
+pub use sql::{Database, Migrate, PoolSettings, SqlKeys, SqlUsage};
 pub use stores::{OpenSettings, Stores, open};

@@ -13,11 +13,13 @@ mod postgres;
 mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod usage;
 mod values;
 
 pub use connection::{Database, PoolSettings};
 pub use key::SqlKeys;
 pub use migrate::Migrate;
+pub use usage::SqlUsage;
 
 use aihub_core::{Error, ErrorKind};
 use diesel::result::DatabaseErrorKind;

@@ -12,3 +12,5 @@ mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod usage;
