@@ -12,8 +12,8 @@ use crate::sql::schema::usage_records;
 use crate::sql::values::{At, Doc, Id, Tag};
 
 /// A record; borrowed from one to write it, owned when it was read.
-#[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = usage_records, treat_none_as_default_value = false)]
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = usage_records)]
 pub(super) struct Row<'a> {
     pub(super) call: Id,
     pub(super) at: At,
@@ -37,8 +37,8 @@ pub(super) struct Row<'a> {
 }
 
 /// What was used.
-#[derive(Debug, Clone, Copy, Queryable, Selectable, Insertable)]
-#[diesel(table_name = usage_records, treat_none_as_default_value = false)]
+#[derive(Debug, Clone, Copy, Queryable, Selectable)]
+#[diesel(table_name = usage_records)]
 pub(super) struct Buckets {
     pub(super) input: i64,
     pub(super) cache_read: i64,
@@ -55,8 +55,8 @@ pub(super) struct Buckets {
 }
 
 /// What it costs, by us and by the vendor, in nano-units.
-#[derive(Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = usage_records, treat_none_as_default_value = false)]
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = usage_records)]
 pub(super) struct Costs<'a> {
     pub(super) cost: Option<i64>,
     pub(super) cost_currency: Option<Cow<'a, str>>,
