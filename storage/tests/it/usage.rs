@@ -33,7 +33,7 @@ impl Place {
 }
 
 #[cfg(feature = "sqlite")]
-async fn sqlite() -> Place {
+fn sqlite() -> Place {
     use aihub_storage::{Migrate, PoolSettings};
 
     let folder = tempfile::TempDir::new().unwrap();
@@ -63,7 +63,7 @@ macro_rules! everywhere {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $check() {
-                super::$check(crate::usage::sqlite().await).await;
+                super::$check(crate::usage::sqlite()).await;
             })*
         }
 
@@ -80,7 +80,7 @@ use everywhere;
 
 #[cfg(feature = "sqlite")]
 mod suite_on_sqlite {
-    aihub_core::conformance::billing_sink!(super::fixture(super::sqlite().await), exactly_once);
+    aihub_core::conformance::billing_sink!(super::fixture(super::sqlite()), exactly_once);
 }
 
 #[cfg(feature = "postgres")]
