@@ -80,12 +80,30 @@ pub struct UsageRecord {
 impl UsageRecord {
     /// The record of a call of `caller` of which nothing else is known yet: nothing was sent or used.
     pub fn new(call: CallId, at: Timestamp, caller: &Caller, operation: &'static str, model: Arc<str>) -> Self {
+        let plan = caller.plan.name.as_str().into();
+        Self {
+            ip: caller.ip,
+            user_agent: caller.user_agent.clone(),
+            ..Self::from_parts(call, at, caller.account(), caller.key.id, plan, operation, model)
+        }
+    }
+
+    /// As [`UsageRecord::new`], for stores that read a record back and know ids, but no caller.
+    pub fn from_parts(
+        call: CallId,
+        at: Timestamp,
+        account: AccountId,
+        key: KeyId,
+        plan: Arc<str>,
+        operation: &'static str,
+        model: Arc<str>,
+    ) -> Self {
         Self {
             call,
             at,
-            account: caller.account(),
-            key: caller.key.id,
-            plan: caller.plan.name.as_str().into(),
+            account,
+            key,
+            plan,
             operation,
             stream: false,
             model,
@@ -102,8 +120,8 @@ impl UsageRecord {
             attempts: 0,
             duration_us: 0,
             first_event_us: None,
-            ip: caller.ip,
-            user_agent: caller.user_agent.clone(),
+            ip: None,
+            user_agent: None,
         }
     }
 }

@@ -26,5 +26,5 @@ pub use sink::{FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlKeys, SqlQuota};
+pub use sql::{Database, Migrate, PoolSettings, SqlKeys, SqlQuota, SqlUsage};
 pub use stores::{OpenSettings, Stores, open};

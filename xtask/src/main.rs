@@ -53,7 +53,7 @@ const CHORES: &[Chore] = &[
     Chore { name: "test", about: "run every suite of the repository, or the named ones", run: test::main },
     Chore { name: "lint", about: "formatting, clippy, layout, names and sizes of files", run: lint::main },
     Chore { name: "layout", about: "check which package may depend on which", run: layout::main },
-    Chore { name: "bench", about: "measure the server against a bare proxy", run: bench::main },
+    Chore { name: "bench", about: "measure the server against a bare proxy, or the stores", run: bench::main },
 ];
 
 fn main() -> ExitCode {

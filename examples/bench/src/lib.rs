@@ -6,7 +6,8 @@
 //! - `bare-proxy` is the least a gateway can be: hyper on both sides, bytes passed as they come. Its CPU time per
 //!   request is the unit in which the server's is told.
 //!
-//! `cargo xtask bench` builds and drives them.
+//! `cargo xtask bench` builds and drives them. `bench-storage` has nothing to do with either: it measures the stores,
+//! and `cargo xtask bench storage` runs it.
 
 pub mod replies;
 

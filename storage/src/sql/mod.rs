@@ -16,6 +16,7 @@ mod schema;
 mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod usage;
 mod values;
 
 pub use connection::{Database, PoolSettings};
@@ -28,6 +29,7 @@ pub use quota::SqlQuota;
 pub use secret::{SqlRows, SqlSecrets};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{backup, verify};
+pub use usage::SqlUsage;
 
 use aihub_core::{Error, ErrorKind};
 use diesel::result::DatabaseErrorKind;

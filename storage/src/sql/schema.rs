@@ -77,5 +77,44 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+    use crate::sql::values::{Document, Instant, Uuid};
+
+    usage_records (call, at) {
+        call -> Uuid,
+        at -> Instant,
+        account -> Uuid,
+        key -> Uuid,
+        plan -> Text,
+        operation -> Text,
+        stream -> Bool,
+        model -> Text,
+        provider -> Nullable<Text>,
+        served_model -> Nullable<Text>,
+        input -> BigInt,
+        cache_read -> BigInt,
+        cache_write -> BigInt,
+        audio_input -> BigInt,
+        image_input -> BigInt,
+        tool_input -> BigInt,
+        output -> BigInt,
+        reasoning -> BigInt,
+        audio_output -> BigInt,
+        image_output -> BigInt,
+        searches -> BigInt,
+        estimated -> Bool,
+        cost -> Nullable<BigInt>,
+        cost_currency -> Nullable<Text>,
+        vendor_cost -> Nullable<BigInt>,
+        vendor_currency -> Nullable<Text>,
+        outcome -> Text,
+        status -> Integer,
+        duration_us -> BigInt,
+        first_event_us -> Nullable<BigInt>,
+        detail -> Document,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets);

@@ -10,12 +10,12 @@ mod sqlite;
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use aihub_core::{AccountId, KeyId, Timestamp};
+use aihub_core::{AccountId, CallId, KeyId, Timestamp};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
+use diesel::expression::{AsExpression, CastsTo, FallibleCastsTo};
 use diesel::query_builder::QueryId;
-use diesel::sql_types::{SqlOrd, SqlType, Text};
+use diesel::sql_types::{BigInt, SqlOrd, SqlType, Text};
 
 /// An id: 16 bytes, which sort as the id does.
 #[derive(Debug, SqlType, QueryId)]
@@ -35,8 +35,17 @@ pub struct Instant;
 #[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Text")))]
 pub struct Document;
 
+/// A sum of whole numbers: wider than they are in Postgres, where it has to be cast back.
+#[derive(Debug, SqlType, QueryId)]
+#[cfg_attr(feature = "postgres", diesel(postgres_type(oid = 1700, array_oid = 1231)))]
+#[cfg_attr(feature = "sqlite", diesel(sqlite_type(name = "Long")))]
+pub struct WideSum;
+
 impl SqlOrd for Uuid {}
 impl SqlOrd for Instant {}
+
+impl FallibleCastsTo<BigInt> for WideSum {}
+impl CastsTo<BigInt> for WideSum {}
 
 /// A value of [`Uuid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
@@ -61,6 +70,12 @@ pub struct Tag<T: Debug>(pub T);
 
 impl From<AccountId> for Id {
     fn from(id: AccountId) -> Self {
+        Self(*id.as_uuid())
+    }
+}
+
+impl From<CallId> for Id {
+    fn from(id: CallId) -> Self {
         Self(*id.as_uuid())
     }
 }

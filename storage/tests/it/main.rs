@@ -17,6 +17,8 @@ mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod usage;
 
 /// `policy`, with the limit of money that there is, if there is one.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -6,6 +6,7 @@
 mod load;
 mod measure;
 mod run;
+mod storage;
 mod streams;
 mod table;
 
@@ -17,6 +18,7 @@ use crate::{Result, helped, setup};
 use run::Bench;
 
 const HELP: &str = "Usage: cargo xtask bench [--rounds N] [--seconds N] [--quick] [--calibrate]
+       cargo xtask bench storage [--quick]
 
 Measures the reference server against a bare hyper proxy: CPU time per request, requests per second, latency, memory per
 open stream and the time from start to first answer. Prints a table in markdown and writes it to target/bench/table.md.
@@ -25,6 +27,7 @@ open stream and the time from start to first answer. Prints a table in markdown 
   --seconds N   length of each run (default 3)
   --quick       one round of one second: does it work, not how fast is it
   --calibrate   puts a second bare proxy in the server's place: the ratios then show the noise of the machine
+  storage       measures the stores instead: keys, usage records and pages, on SQLite and Postgres
 
 Needs two cores: the subject has CPU 0, wrk and the mock vendor share CPU 1. `wrk` is installed when it is missing.";
 
@@ -63,6 +66,9 @@ impl Options {
 
 /// Runs the chore.
 pub(crate) fn main(args: &[String]) -> Result {
+    if args.first().is_some_and(|word| word == "storage") {
+        return storage::main(&args[1..]);
+    }
     if helped(args, HELP) {
         return Ok(());
     }
@@ -87,30 +93,35 @@ pub(crate) fn main(args: &[String]) -> Result {
     Ok(())
 }
 
-/// What has to be known to compare this table with another.
+/// The first line of what a line of shell prints.
+fn said(line: &str) -> Result<String> {
+    let text = Program::shell(line).read(Duration::from_secs(20), false)?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// What has to be known of the machine and the build to compare a table with another.
+fn machine() -> Result<String> {
+    Ok(format!(
+        "{} cores ({}), Linux {}, {}, commit {}, {}",
+        said("nproc")?,
+        said("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo")?,
+        said("uname -r")?,
+        said("rustc --version")?,
+        said("git rev-parse --short HEAD 2>/dev/null || echo 'no commit'")?,
+        said("date -u +%F")?,
+    ))
+}
+
+/// How this table came about.
 fn conditions(options: Options) -> Result<String> {
-    let said = |line: &str| -> Result<String> {
-        Ok(Program::shell(line)
-            .read(Duration::from_secs(20), false)?
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned())
-    };
-    let commit = said("git rev-parse --short HEAD 2>/dev/null || echo 'no commit'")?;
-    let model = said("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo")?;
     let calibrated = if options.calibrate { " **Calibration: the server is a second bare proxy.**" } else { "" };
     Ok(format!(
-        "{} cores ({model}), Linux {}, {}, {}, commit {commit}, {}.{calibrated} Subject on CPU {SUBJECT_CPU}; wrk and \
+        "{}, {}.{calibrated} Subject on CPU {SUBJECT_CPU}; wrk and \
          the mock vendor on CPU {LOAD_CPU}; loopback. {} round(s) of {} s, interleaved, each after 1 s of warm-up; medians. \
          CPU is user and kernel time of the subject's process, including what it does after the answers. The server runs \
          with its books open: key, limits, hold, settlement and usage record of every call, SQLite in one file.\n",
-        said("nproc")?,
-        said("uname -r")?,
-        said("rustc --version")?,
+        machine()?,
         said("wrk --version 2>&1 | head -n 1 | cut -d' ' -f1,2; true")?,
-        said("date -u +%F")?,
         options.rounds,
         options.length.as_secs(),
     ))
