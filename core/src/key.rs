@@ -313,7 +313,8 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     async fn rotate(&self, account: AccountId, id: KeyId, secret: NewSecret) -> Result<Arc<ApiKey>>;
 
     /// Writes down when keys were used last; of two instants of a key the later stays. Keys that are not
-    /// there are passed over. Idempotent; seen by a cached look-up only when it asks again.
+    /// there are passed over. Idempotent; seen by a cached look-up only when it asks again. Of many uses some may be
+    /// written down and others not, where it fails or is dropped midway.
     ///
     /// # Errors
     ///

@@ -44,11 +44,13 @@ impl FromStr for Network {
         let wrong =
             || Error::invalid("network", format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"));
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let whole = Self::from(address.parse::<IpAddr>().map_err(|_| wrong())?);
-        let bits = bits.map_or(Ok(whole.bits), |bits| bits.parse().map_err(|_| wrong()))?;
-        if bits > whole.bits {
-            return Err(wrong());
-        }
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let whole = Self::from(address);
+        let Some(bits) = bits else { return Ok(whole) };
+        let bits: u32 = bits.parse().map_err(|_| wrong())?;
+        // An IPv4 address mapped to IPv6 has 96 bits before its own.
+        let before = if address.is_ipv6() && whole.start.is_ipv4() { 96 } else { 0 };
+        let bits = bits.checked_sub(before).filter(|bits| *bits <= whole.bits).ok_or_else(wrong)?;
         Ok(Self { bits, ..whole })
     }
 }
@@ -98,7 +100,8 @@ mod tests {
             assert_eq!(network.to_string(), text);
             assert_eq!(serde_json::from_value::<Network>(serde_json::json!(text)).unwrap(), network);
         }
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/-1", "everywhere"] {
+        assert_eq!("::ffff:10.0.0.0/104".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
+        for text in ["", "10.0.0.0/33", "::ffff:10.0.0.0/24", "10.0.0/8", "::/129", "10.0.0.0/-1", "everywhere"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }

@@ -93,6 +93,7 @@ fn exports(env: &Env) -> String {
 fn examples() -> String {
     format!(
         "# In another shell, after these lines:\n\
+         #   export AIHUB_KEYS__PEPPER=\"$(openssl rand -hex 32)\"\n\
          #   DATABASE_URL=\"${POSTGRES_URL}\" REDIS_URL=\"${REDIS_URL}\" aihub serve\n\
          #   cargo test -p aihub-storage\n\
          # Ctrl-C stops both servers and forgets what is in them."

@@ -33,6 +33,7 @@ macro_rules! __key_store {
             a_key_of_another_account_is_not_found
             an_update_changes_what_it_names
             an_update_does_not_undo_a_revocation
+            updates_at_once_lose_nothing_of_each_other
             a_rotated_key_is_found_by_both_secrets
             rotating_again_leaves_older_ends_alone
             what_cannot_be_rotated_stays_as_it_is
@@ -262,6 +263,33 @@ pub async fn an_update_does_not_undo_a_revocation(store: impl Into<Fixture<dyn K
     let updated = store.subject.update(new.key.account, new.key.id, change).await.expect("an update");
     assert_eq!(updated.revoked_at, Some(at(5)));
     assert_eq!(found(&*store.subject, &new.hash).await.revoked_at, Some(at(5)));
+}
+
+/// Changes of different fields at the same time are all there afterwards, and so is a revocation between them.
+pub async fn updates_at_once_lose_nothing_of_each_other(store: impl Into<Fixture<dyn KeyStore>>) {
+    let store = store.into();
+    for age in 0..10 {
+        let new = inserted(&*store.subject, account(), age).await;
+        let (account, id, none) = (new.key.account, new.key.id, KeyChange::default);
+        let changes = [
+            KeyChange { name: Some("new".to_owned()), ..none() },
+            KeyChange { plan: Some("pro".to_owned()), ..none() },
+            KeyChange { permission: Some(Permission::ReadOnly), ..none() },
+        ];
+        let revoking = {
+            let store = Arc::clone(&store.subject);
+            tokio::spawn(async move { store.revoke(account, id, at(5)).await.expect("a revocation") })
+        };
+        together(changes.map(|change| {
+            let store = Arc::clone(&store.subject);
+            async move { drop(store.update(account, id, change).await.expect("an update")) }
+        }))
+        .await;
+        revoking.await.expect("a revocation");
+        let key = found(&*store.subject, &new.hash).await;
+        assert_eq!((&*key.name, &*key.plan, key.permission), ("new", "pro", Permission::ReadOnly));
+        assert_eq!(key.revoked_at, Some(at(5)));
+    }
 }
 
 /// A secret that replaces another one at `age`, and lets it hold for `overlap` microseconds longer.

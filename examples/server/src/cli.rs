@@ -128,6 +128,9 @@ pub(crate) struct Create {
     /// The account that pays; a new one where it is absent.
     #[arg(long)]
     pub(crate) account: Option<aihub_core::AccountId>,
+    /// How many days it holds; 0 is for ever, `keys.expire_after_days` where it is absent.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=36_500))]
+    pub(crate) expires_in_days: Option<u32>,
     /// What it may do: `read_only`, `read_write` or `manage`.
     #[arg(long, default_value_t)]
     pub(crate) permission: Permission,

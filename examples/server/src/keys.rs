@@ -6,7 +6,7 @@ use std::time::Duration;
 use aihub_core::key::{KeyLimits, NewSecret, OperationAccess};
 use aihub_core::page::PageRequest;
 use aihub_core::plan::ModelAccess;
-use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, SystemClock};
+use aihub_core::{AccountId, ApiKey, Clock, KeyId, KeyStore, NewKey, Pepper, SystemClock};
 
 use crate::cli::{Create, Keys};
 use crate::settings::{Settings, SettingsError, check};
@@ -22,13 +22,15 @@ pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> 
         check::plan_exists("--plan", plan, &settings.plans)?;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = Shared::over(store::open(settings, &clock).await?.keys, settings).await?.keys;
+    let stores = store::open(settings, &clock).await?;
+    let pepper = pepper::read(settings, stores.database.as_ref()).await?;
+    let store = Shared::over(stores.keys, settings).await?.keys;
     match command {
-        Keys::Create(create) => create_key(create, settings, &*store, &*clock).await,
+        Keys::Create(create) => create_key(create, settings, &pepper, &*store, &*clock).await,
         Keys::List { account } => list(account, &*store).await,
         Keys::Rotate { account, overlap_hours, id } => {
             let overlap = Duration::from_hours(overlap_hours.into());
-            let (new, secret) = NewSecret::issue("live", &pepper::read(settings)?, clock.now(), overlap);
+            let (new, secret) = NewSecret::issue("live", &pepper, clock.now(), overlap);
             let until = new.overlap_until;
             let key = store.rotate(account, id, new).await?;
             println!("key      {} ({})", key.id, key.name);
@@ -45,12 +47,18 @@ pub(crate) async fn run(command: Keys, settings: &Settings) -> Result<(), Stop> 
     }
 }
 
-async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, clock: &dyn Clock) -> Result<(), Stop> {
+async fn create_key(
+    create: Create,
+    settings: &Settings,
+    pepper: &Pepper,
+    store: &dyn KeyStore,
+    clock: &dyn Clock,
+) -> Result<(), Stop> {
     let plan = create.plan.unwrap_or_else(|| settings.keys.default_plan.clone());
-    let pepper = pepper::read(settings)?;
     let now = clock.now();
     let account = create.account.unwrap_or_else(|| AccountId::new(now));
-    let lifetime = Duration::from_secs(u64::from(settings.keys.expire_after_days) * 86_400);
+    let days = create.expires_in_days.unwrap_or(settings.keys.expire_after_days);
+    let lifetime = Duration::from_secs(u64::from(days) * 86_400);
     let expires_at = (!lifetime.is_zero()).then(|| now + lifetime);
     let key = ApiKey {
         permission: create.permission,
@@ -69,7 +77,7 @@ async fn create_key(create: Create, settings: &Settings, store: &dyn KeyStore, c
         expires_at,
         ..ApiKey::new(account, create.name, plan, now)
     };
-    let (new, secret) = NewKey::issue("live", &pepper, key);
+    let (new, secret) = NewKey::issue("live", pepper, key);
     let key = &new.key;
     println!("key      {} ({})", key.id, key.name);
     println!("account  {account}");

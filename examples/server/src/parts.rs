@@ -23,6 +23,8 @@ use crate::{Stop, pepper};
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the store is called.
+    pub(crate) store: String,
     pub(crate) keys: Arc<dyn KeyStore>,
     /// What replicas share, where there is such a thing.
     pub(crate) redis: Option<Redis>,
@@ -45,6 +47,7 @@ impl Parts {
         let (providers, vendors) = providers(settings, &clock)?;
         let catalogue = models(settings, &vendors)?;
         let stores = store::open(settings, &clock).await?;
+        let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
         let keys = Arc::new(CachedKeys::new(keys, Arc::clone(&clock)));
         let heard = push.map(|push| push.listen(Arc::clone(&keys)));
@@ -52,13 +55,14 @@ impl Parts {
             (Quotas::Database, Some(database)) => Arc::new(SqlQuota::new(database.clone())),
             (Quotas::Memory, _) | (Quotas::Database, None) => stores.quota,
         };
-        let told = stores.database.and_then(|database| database.watch_keys(Arc::clone(&keys)));
+        let told = stores.database.as_ref().and_then(|database| database.watch_keys(Arc::clone(&keys)));
         let rates = redis.clone().map(|redis| Arc::new(RedisRates::new(redis)) as Arc<dyn RateStore>);
         Ok(Self {
             _watching: (told, heard),
             keys,
             redis,
-            pepper: pepper::read(settings)?,
+            pepper,
+            store: store::shown(stores.database.as_ref()),
             plans: Arc::new(plans),
             quota,
             rates: rates.unwrap_or(stores.rates),

@@ -3,34 +3,39 @@
 use std::path::PathBuf;
 
 use aihub_core::Pepper;
+use aihub_storage::{Database, SqlKeys};
 use rand::RngExt as _;
 use secrecy::ExposeSecret as _;
 
 use crate::settings::{Settings, SettingsError};
-use crate::{Stop, secret_file};
+use crate::{Stop, secret_file, store};
 
-/// Reads the pepper; makes its file where there is none yet.
-pub(crate) fn read(settings: &Settings) -> Result<Pepper, Stop> {
+/// Reads the pepper under which the keys in `database` are hashed; makes its file where no key is kept yet.
+///
+/// Only then, and never for Postgres: another pepper hides that the right one is lost, since no key is found any more.
+pub(crate) async fn read(settings: &Settings, database: Option<&Database>) -> Result<Pepper, Stop> {
     if let Some(secret) = &settings.keys.pepper {
         let pepper = Pepper::new(secret.expose_secret().as_bytes());
         return pepper.map_err(|error| SettingsError(format!("the setting `keys.pepper` is wrong: {error}")).into());
     }
-    let Some(file) = file(settings) else {
-        if settings.store.url.starts_with("memory:") {
-            // Keys in memory are gone with the process, and so may be what they were hashed under.
-            return Ok(Pepper::random());
-        }
-        let message = "keys in Postgres are hashed under a secret that every replica needs: set AIHUB_KEYS__PEPPER (at \
-                       least 32 characters, such as `openssl rand -hex 32` prints), or `keys.pepper_file`";
-        return Err(SettingsError(message.to_owned()).into());
-    };
+    // Keys in memory are gone with the process, and so may be what they were hashed under.
+    let Some(file) = file(settings) else { return Ok(Pepper::random()) };
     let wrong = |error: &dyn std::fmt::Display| {
         let file = file.display();
         SettingsError(format!("the setting `keys.pepper_file` names {file}, which cannot be used: {error}"))
     };
-    let text = match secret_file::read(&file).map_err(|error| wrong(&error))? {
-        Some(text) => text,
-        None => secret_file::make(&file, &fresh()).map_err(|error| wrong(&error))?,
+    let text = match (secret_file::read(&file).map_err(|error| wrong(&error))?, database) {
+        (Some(text), _) => text,
+        (None, Some(_)) if store::file(settings).is_none() => {
+            return Err(wrong(
+                &"it is not there. Every replica needs the same: put it there, such as `openssl rand -hex 32` prints",
+            )
+            .into());
+        }
+        (None, Some(database)) if !SqlKeys::new(database.clone()).is_empty().await? => {
+            return Err(wrong(&"it is gone, and the keys that are kept were hashed under it: put it back").into());
+        }
+        (None, _) => secret_file::make(&file, &fresh()).map_err(|error| wrong(&error))?,
     };
     let pepper = Pepper::new(text.trim().as_bytes());
     pepper.map_err(|error| wrong(&error).into())

@@ -90,7 +90,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
     if let Some(file) = store::file(settings) {
         aihub_storage::sql::verify(&file).await?;
     }
-    println!("store      {}", store::shown(settings));
+    println!("store      {}", parts.store);
     println!("redis      {}", if parts.redis.is_some() { "answers" } else { "none" });
     println!("plans      {}", parts.plans.names().join(", "));
     println!("providers  {}", parts.providers.names().join(", "));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aihub_core::{Clock, ErrorKind, KeyStore, SystemClock};
 use aihub_storage::redis::{KeyPush, Options, PushingKeys, Redis, RedisKeys};
-use aihub_storage::{Migrate, OpenSettings, PoolSettings, Stores};
+use aihub_storage::{Database, Migrate, OpenSettings, PoolSettings, Stores};
 use secrecy::ExposeSecret as _;
 
 use crate::Stop;
@@ -33,7 +33,7 @@ pub(crate) async fn opened(
     let opened = aihub_storage::open(&store.url, OpenSettings { pool, migrate }, Arc::clone(clock)).await;
     opened.map_err(|error| {
         let what_to_do = match error.kind() {
-            ErrorKind::Unavailable if store.url.starts_with("sqlite:") => {
+            ErrorKind::Unavailable if store.url.starts_with("sqlite:") && error.code() == "database_unusable" => {
                 "; name a file in a folder that exists and may be written"
             }
             _ => "",
@@ -64,30 +64,35 @@ impl Shared {
     }
 }
 
+/// One that is away is no reason not to start, nor not to revoke a key: what holds without it holds from the start.
 async fn redis(settings: &settings::Redis) -> Result<Option<Redis>, SettingsError> {
     let Some(url) = &settings.url else { return Ok(None) };
+    let wrong = |error| SettingsError(format!("the setting `redis.url` (REDIS_URL) is wrong: {error}"));
     let deadline = Duration::from_millis(settings.deadline_ms);
     let options = Options::default().with_prefix(&settings.prefix).with_deadline(deadline);
-    let opened = options.open(url.expose_secret()).await;
-    opened.map(Some).map_err(|error| SettingsError(format!("the setting `redis.url` (REDIS_URL) is wrong: {error}")))
+    match options.clone().open(url.expose_secret()).await {
+        Ok(redis) => Ok(Some(redis)),
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(%error, "Redis does not answer; going on without it until it does");
+            options.open_lazily(url.expose_secret()).map(Some).map_err(wrong)
+        }
+        Err(error) => Err(wrong(error)),
+    }
 }
 
 /// `aihub migrate`.
 pub(crate) async fn migrate(settings: &Settings) -> Result<(), Stop> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    opened(settings, Migrate::Run, &clock).await?;
-    println!("the tables of {} are those of this version", shown(settings));
+    let stores = opened(settings, Migrate::Run, &clock).await?;
+    println!("the tables of {} are those of this version", shown(stores.database.as_ref()));
     Ok(())
 }
 
 /// `aihub backup`.
 pub(crate) async fn backup(settings: &Settings, to: &Path) -> Result<(), Stop> {
     let Some(file) = file(settings) else {
-        let message = format!(
-            "`aihub backup` copies SQLite files; for {} use what comes with it, such as pg_dump",
-            shown(settings)
-        );
-        return Err(SettingsError(message).into());
+        let message = "`aihub backup` copies SQLite files: for another store use what comes with it, such as pg_dump";
+        return Err(SettingsError(message.to_owned()).into());
     };
     aihub_storage::sql::backup(&file, to).await?;
     println!("{} is a copy of {}", to.display(), file.display());
@@ -101,8 +106,7 @@ pub(crate) fn file(settings: &Settings) -> Option<PathBuf> {
     Some(PathBuf::from(name.strip_prefix("//").unwrap_or(name)))
 }
 
-/// Where things are kept, without user, password and parameters.
-pub(crate) fn shown(settings: &Settings) -> &str {
-    let url = settings.store.url.split('?').next().unwrap_or_default();
-    url.rsplit('@').next().unwrap_or_default()
+/// Where things are kept, without a secret.
+pub(crate) fn shown(database: Option<&Database>) -> String {
+    database.map_or_else(|| "memory".to_owned(), ToString::to_string)
 }

@@ -1,7 +1,7 @@
 //! When keys were used last.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aihub_core::{BillingSink, Clock, KeyId, KeyStore, Result, Timestamp, UsageRecord};
@@ -10,11 +10,14 @@ use async_trait::async_trait;
 /// A [`BillingSink`] that tells a [`KeyStore`] when each key was used last ([`KeyStore::touch`]).
 ///
 /// It costs a call nothing: what it says is read off the records that are written anyway. Many calls of a key are
-/// one row, at most once in [`LastUse::EVERY`]; what came since is said with the first batch after that, so that
-/// the last calls before a silence may go unsaid until the next. A store that fails is tried again with the next
-/// batch and never holds up the books: a batch is always taken.
+/// one row, and a batch of records after the last time is said [`LastUse::EVERY`] later at the earliest: the last calls
+/// before a silence or a stop may go unsaid. It is said by a task of its own, one at a time, so that a store that is
+/// slow or away never holds up the books; what could not be said comes again.
 #[derive(Debug)]
-pub struct LastUse {
+pub struct LastUse(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     keys: Arc<dyn KeyStore>,
     clock: Arc<dyn Clock>,
     unsaid: Mutex<Unsaid>,
@@ -25,6 +28,8 @@ struct Unsaid {
     uses: BTreeMap<KeyId, Timestamp>,
     /// Not before this instant of the clock.
     next: Duration,
+    /// Whether somebody is at it.
+    busy: bool,
 }
 
 impl LastUse {
@@ -33,18 +38,23 @@ impl LastUse {
 
     /// Tells `keys`, by `clock`.
     pub fn new(keys: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { keys, clock, unsaid: Mutex::default() }
+        Self(Arc::new(Shared { keys, clock, unsaid: Mutex::default() }))
+    }
+}
+
+impl Shared {
+    fn unsaid(&self) -> MutexGuard<'_, Unsaid> {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what `records` say, and gives back all that is due.
     fn due(&self, records: &[UsageRecord]) -> Vec<(KeyId, Timestamp)> {
-        let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsaid = self.unsaid();
         unsaid.add(records.iter().map(|record| (record.key, record.at)));
-        let now = self.clock.elapsed();
-        if now < unsaid.next || unsaid.uses.is_empty() {
+        if unsaid.busy || unsaid.uses.is_empty() || self.clock.elapsed() < unsaid.next {
             return Vec::new();
         }
-        unsaid.next = now + Self::EVERY;
+        unsaid.busy = true;
         std::mem::take(&mut unsaid.uses).into_iter().collect()
     }
 }
@@ -57,16 +67,40 @@ impl Unsaid {
     }
 }
 
+/// Uses on their way to the store; those that are still here when it is dropped come again.
+struct Saying {
+    shared: Arc<Shared>,
+    uses: Vec<(KeyId, Timestamp)>,
+}
+
+impl Saying {
+    async fn say(mut self) {
+        match self.shared.keys.touch(&self.uses).await {
+            Ok(()) => self.uses.clear(),
+            Err(error) => {
+                let keys = self.uses.len();
+                tracing::warn!(%error, keys, "when keys were used last could not be written down; trying again");
+            }
+        }
+    }
+}
+
+impl Drop for Saying {
+    fn drop(&mut self) {
+        let mut unsaid = self.shared.unsaid();
+        unsaid.add(self.uses.drain(..));
+        // From the end: a store that takes long is not asked without a pause.
+        unsaid.next = self.shared.clock.elapsed() + LastUse::EVERY;
+        unsaid.busy = false;
+    }
+}
+
 #[async_trait]
 impl BillingSink for LastUse {
     async fn record(&self, records: &[UsageRecord]) -> Result<()> {
-        let uses = self.due(records);
-        if uses.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = self.keys.touch(&uses).await {
-            tracing::warn!(%error, keys = uses.len(), "when keys were used last could not be written down; trying again");
-            self.unsaid.lock().unwrap_or_else(PoisonError::into_inner).add(uses);
+        let uses = self.0.due(records);
+        if !uses.is_empty() {
+            tokio::spawn(Saying { shared: Arc::clone(&self.0), uses }.say());
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! A further database is one more variant of [`Connections`], one more arm in each of the two
 //! macros, its values and its migrations; no query changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -20,9 +21,18 @@ use super::SqlError;
 pub struct Database {
     pub(super) read: Connections,
     pub(super) write: Connections,
+    /// What it is called, without a secret.
+    pub(super) shown: Arc<str>,
     /// Where news of changes come from, where the database carries any.
     #[cfg(feature = "postgres")]
     pub(super) server: Option<super::postgres::Server>,
+}
+
+/// Host and database, or the file; never a user or a password.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
 }
 
 /// A connection to Postgres.

@@ -27,6 +27,9 @@ pub struct SqlKeys {
     database: Database,
 }
 
+/// Keys whose last use is written down at once.
+const LOT: usize = 100;
+
 /// A key, without its secrets.
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = api_keys, treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -57,6 +60,20 @@ impl SqlKeys {
     /// The keys in `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// Whether no key was ever kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) when the database does not answer.
+    pub async fn is_empty(&self) -> Result<bool> {
+        Ok(self.some().await?.is_none())
+    }
+
+    async fn some(&self) -> Result<Option<Id>, SqlError> {
+        let query = api_keys::table.select(api_keys::id).limit(1);
+        Ok(on!(self.database.read, |conn| query.first(conn)).optional()?)
     }
 
     async fn by_secret(&self, hash: &KeyHash) -> Result<Option<ApiKey>, SqlError> {
@@ -130,8 +147,8 @@ impl SqlKeys {
         })
     }
 
-    /// In the order of their ids: two batches that hold the same keys lock them in the same order.
-    async fn used(&self, uses: BTreeMap<KeyId, Timestamp>) -> Result<(), SqlError> {
+    /// In the order of their ids: two lots that hold the same keys lock them in the same order.
+    async fn used(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), SqlError> {
         transact!(self.database.write, |conn| {
             for (id, at) in uses {
                 let earlier = api_keys::last_used_at.is_null().or(api_keys::last_used_at.lt(At(at)));
@@ -197,7 +214,12 @@ impl KeyStore for SqlKeys {
         for (id, at) in uses {
             latest.entry(*id).and_modify(|known: &mut Timestamp| *known = (*known).max(*at)).or_insert(*at);
         }
-        if latest.is_empty() { Ok(()) } else { Ok(self.used(latest).await?) }
+        let latest: Vec<_> = latest.into_iter().collect();
+        // Lot by lot: all in one transaction would keep their rows locked for as long as all of them take.
+        for lot in latest.chunks(LOT) {
+            self.used(lot.to_vec()).await?;
+        }
+        Ok(())
     }
 
     async fn list(&self, account: AccountId, page: PageRequest<KeyId>) -> Result<Page<Arc<ApiKey>, KeyId>> {

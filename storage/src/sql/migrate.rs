@@ -38,6 +38,12 @@ enum Refused {
     Newer(String),
     #[error("its tables are older than this program (the change {0} is missing): run `aihub migrate`")]
     Older(String),
+    #[cfg(feature = "sqlite")]
+    #[error("it is damaged ({0}): restore it from a backup")]
+    Damaged(String),
+    #[cfg(feature = "postgres")]
+    #[error("another process has been changing its tables for {0:?}: wait until it has ended")]
+    Busy(std::time::Duration),
     #[error("{0}")]
     Failed(Failure),
 }
@@ -48,28 +54,47 @@ impl From<diesel::result::Error> for Refused {
     }
 }
 
-/// Looks, and does what is missing. The caller has made sure that nobody else does at the same time.
-fn update<DB: Backend>(
-    conn: &mut impl MigrationHarness<DB>,
-    changes: EmbeddedMigrations,
-    migrate: Migrate,
-) -> Result<(), Refused>
+/// Does what is missing. The caller has made sure that nobody else does at the same time.
+fn update<DB: Backend>(conn: &mut impl MigrationHarness<DB>, changes: EmbeddedMigrations) -> Result<(), Refused>
 where
     EmbeddedMigrations: MigrationSource<DB>,
 {
-    let known = MigrationSource::<DB>::migrations(&changes).map_err(Refused::Failed)?;
-    let known: Vec<String> = known.iter().map(|change| change.name().version().to_string()).collect();
-    let done: Vec<String> =
-        conn.applied_migrations().map_err(Refused::Failed)?.iter().map(ToString::to_string).collect();
-    if let Some(newer) = done.iter().find(|version| !known.contains(version)) {
-        return Err(Refused::Newer(newer.clone()));
-    }
-    match known.iter().find(|version| !done.contains(version)) {
+    let done = conn.applied_migrations().map_err(Refused::Failed)?;
+    match compare::<DB>(&changes, &done.iter().map(ToString::to_string).collect::<Vec<_>>())? {
         None => Ok(()),
-        Some(missing) if migrate == Migrate::Check => Err(Refused::Older(missing.clone())),
         Some(_) => conn.run_pending_migrations(changes).map(drop).map_err(Refused::Failed),
     }
 }
+
+/// Only looks, at what was `done`: the rights of whoever opens need not go further.
+fn look<DB: Backend>(changes: &EmbeddedMigrations, done: &[String]) -> Result<(), Refused>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    compare::<DB>(changes, done)?.map_or(Ok(()), |missing| Err(Refused::Older(missing)))
+}
+
+/// The first change that was not done; refuses one that is not known.
+fn compare<DB: Backend>(changes: &EmbeddedMigrations, done: &[String]) -> Result<Option<String>, Refused>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let known = MigrationSource::<DB>::migrations(changes).map_err(Refused::Failed)?;
+    let known: Vec<String> = known.iter().map(|change| change.name().version().to_string()).collect();
+    if let Some(newer) = done.iter().find(|version| !known.contains(version)) {
+        return Err(Refused::Newer(newer.clone()));
+    }
+    Ok(known.into_iter().find(|version| !done.contains(version)))
+}
+
+/// A row of the table of changes, which is diesel's own.
+#[derive(Debug, diesel::QueryableByName)]
+struct Done {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    version: String,
+}
+
+const DONE: &str = "SELECT version FROM __diesel_schema_migrations";
 
 /// `what` names the database without a secret.
 fn unusable(what: &str, why: &str) -> Error {

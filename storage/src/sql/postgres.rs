@@ -4,6 +4,7 @@ mod tls;
 mod watch;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aihub_core::{Error, Result};
@@ -49,7 +50,7 @@ impl Database {
             }),
         );
         let connections = Connections::Postgres(connections, patience);
-        Ok(Self { read: connections.clone(), write: connections, server: Some(listening) })
+        Ok(Self { read: connections.clone(), write: connections, shown: shown.into(), server: Some(listening) })
     }
 }
 
@@ -84,7 +85,7 @@ impl Server {
         if config.get_hosts().is_empty() {
             return Err(wrong("the Postgres URL names no host: write postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
         }
-        let tls = Tls::new(mode, roots, config.get_hosts().iter().all(is_here))?;
+        let tls = Tls::new(mode, roots, is_here(&config))?;
         config.connect_timeout(settings.acquire).ssl_mode(tls.mode());
         if config.get_application_name().is_none() {
             config.application_name("aihub");
@@ -99,6 +100,19 @@ impl Server {
         connected.unwrap_or_else(|_| {
             Err(ConnectionError::BadConnection(format!("it has not answered for {:?}", self.acquire)))
         })
+    }
+
+    /// What comes of `work` on a connection, unless the server falls silent.
+    pub(super) async fn answers<T, E: From<diesel::result::Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let silent = || {
+            let words = format!("it has not answered for {:?}", self.statement + self.acquire);
+            let kind = diesel::result::DatabaseErrorKind::Unknown;
+            Err(diesel::result::Error::DatabaseError(kind, Box::new(words)).into())
+        };
+        tokio::time::timeout(self.statement + self.acquire, work).await.unwrap_or_else(|_| silent())
     }
 
     async fn connected(&self) -> diesel::ConnectionResult<Postgres> {
@@ -144,13 +158,13 @@ impl fmt::Debug for Server {
     }
 }
 
-fn is_here(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        }
+/// Whether every address that may be connected to is on this machine: `hostaddr` goes before the name.
+fn is_here(config: &Config) -> bool {
+    let named = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
         Host::Unix(_) => true,
-    }
+    });
+    named && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 /// Why a server did not let us in, down to the first cause: the outer words are "error connecting to server".

@@ -40,6 +40,7 @@ impl Database {
         Ok(Self {
             read,
             write,
+            shown: file.display().to_string().into(),
             #[cfg(feature = "postgres")]
             server: None,
         })
@@ -105,20 +106,39 @@ pub async fn backup(from: &Path, to: &Path) -> Result<()> {
         return Err(failed(format!("there is no database file {}", from.display())));
     }
     let (from, to) = (from.to_owned(), to.to_owned());
-    match tokio::task::spawn_blocking(move || copy(&from, &to).inspect_err(|_| drop(std::fs::remove_file(&to)))).await {
+    match tokio::task::spawn_blocking(move || copy(&from, &to)).await {
         Ok(done) => done.map_err(failed),
         Err(error) => Err(failed("the copying did not end".to_owned()).with_source(error)),
     }
 }
 
+/// Under a name of its own first, which becomes `to` in one step: of two copies of the same name one fails, and takes
+/// nothing of the other's away.
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let mut draft = to.as_os_str().to_owned();
+    draft.push(format!(".{}", uuid::Uuid::now_v7().simple()));
+    let draft = Path::new(&draft);
+    let copied = vacuum(from, draft).and_then(|()| {
+        let done = std::fs::File::open(draft)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::hard_link(draft, to))
+            .and_then(|()| std::fs::File::open(folder(to))?.sync_all());
+        done.map_err(|error| error.to_string())
+    });
+    drop(std::fs::remove_file(draft));
+    copied
+}
+
+fn vacuum(from: &Path, to: &Path) -> Result<(), String> {
     use diesel::RunQueryDsl as _;
 
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    let mut conn = SqliteConnection::establish(&absolute(from)?).map_err(|error| words(&error))?;
+    let mut conn = SqliteConnection::establish(&absolute(from)?).map_err(|error| error.to_string())?;
     let copy = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(absolute(to)?);
-    copy.execute(&mut conn).map_err(|error| words(&error))?;
-    std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| words(&error))
+    copy.execute(&mut conn).map(drop).map_err(|error| error.to_string())
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opened lazily, one by one, when they are needed.

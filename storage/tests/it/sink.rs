@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use aihub_core::conformance::Fixture;
 use aihub_core::conformance::billing_sink::{SinkFixture, records};
-use aihub_core::{BillingSink, CallId, Error, ErrorKind, Result, UsageRecord};
+use aihub_core::key::{KeyChange, NewSecret};
+use aihub_core::{AccountId, BillingSink, CallId, Error, ErrorKind, KeyId, Result, Timestamp, UsageRecord};
 use aihub_storage::sink::Durability;
 use aihub_storage::{FanOut, JsonLines, MemorySink};
 use async_trait::async_trait;
@@ -33,6 +34,45 @@ mod fan_out {
             Box::pin(async move { calls })
         })
     });
+}
+
+/// A store of keys that never answers.
+#[derive(Debug)]
+struct Hanging;
+
+#[async_trait]
+impl aihub_core::KeyStore for Hanging {
+    async fn find(&self, _: &aihub_core::KeyHash) -> Result<Option<Arc<aihub_core::ApiKey>>> {
+        std::future::pending().await
+    }
+
+    async fn insert(&self, _: aihub_core::NewKey) -> Result<()> {
+        std::future::pending().await
+    }
+
+    async fn update(&self, _: AccountId, _: KeyId, _: KeyChange) -> Result<Arc<aihub_core::ApiKey>> {
+        std::future::pending().await
+    }
+
+    async fn revoke(&self, _: AccountId, _: KeyId, _: Timestamp) -> Result<()> {
+        std::future::pending().await
+    }
+
+    async fn rotate(&self, _: AccountId, _: KeyId, _: NewSecret) -> Result<Arc<aihub_core::ApiKey>> {
+        std::future::pending().await
+    }
+
+    async fn touch(&self, _: &[(KeyId, Timestamp)]) -> Result<()> {
+        std::future::pending().await
+    }
+
+    async fn list(
+        &self,
+        _: AccountId,
+        _: aihub_core::page::PageRequest<KeyId>,
+    ) -> Result<aihub_core::page::Page<Arc<aihub_core::ApiKey>, KeyId>> {
+        std::future::pending().await
+    }
 }
 
 async fn lines(durability: Durability) -> SinkFixture {
@@ -139,4 +179,68 @@ async fn a_full_disk_is_an_error() {
     let error = sink.record(&records(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.needs_operator());
+}
+
+mod last_use {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use aihub_core::conformance::billing_sink::records;
+    use aihub_core::page::PageRequest;
+    use aihub_core::{ApiKey, BillingSink, Clock, KeyStore, ManualClock, NewKey, Pepper, Timestamp, UsageRecord};
+    use aihub_storage::{LastUse, MemoryKeys};
+
+    struct Stage {
+        keys: Arc<MemoryKeys>,
+        clock: Arc<ManualClock>,
+        sink: LastUse,
+        record: UsageRecord,
+    }
+
+    async fn stage() -> Stage {
+        let (keys, clock) = (Arc::new(MemoryKeys::new()), Arc::new(ManualClock::default()));
+        let record = records(1).remove(0);
+        let key = ApiKey { id: record.key, ..ApiKey::new(record.account, "key", "plan", clock.now()) };
+        keys.insert(NewKey::issue("test", &Pepper::random(), key).0).await.unwrap();
+        let sink = LastUse::new(Arc::clone(&keys) as Arc<dyn KeyStore>, Arc::clone(&clock) as Arc<dyn Clock>);
+        Stage { keys, clock, sink, record }
+    }
+
+    impl Stage {
+        /// Records a call at this second, lets what follows of it happen, and gives back what the store knows then.
+        async fn used(&self, second: i64) -> Option<Timestamp> {
+            let mut record = self.record.clone();
+            record.at = at(second);
+            self.sink.record(&[record]).await.unwrap();
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+            let page = self.keys.list(self.record.account, PageRequest::first(1)).await.unwrap();
+            page.rows[0].last_used_at
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn uses_are_written_down_now_and_then() {
+        let stage = stage().await;
+        assert_eq!(stage.used(100).await, Some(at(100)));
+        assert_eq!(stage.used(101).await, Some(at(100)), "not for every call");
+        stage.clock.advance(LastUse::EVERY);
+        assert_eq!(stage.used(90).await, Some(at(101)), "what was unsaid, and the latest of it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_holds_up_nothing() {
+        let stage = stage().await;
+        let sink = LastUse::new(Arc::new(super::Hanging), Arc::clone(&stage.clock) as Arc<dyn Clock>);
+        for _ in 0..3 {
+            let taken =
+                tokio::time::timeout(Duration::from_secs(1), sink.record(std::slice::from_ref(&stage.record))).await;
+            taken.expect("the batch is taken at once").unwrap();
+        }
+    }
 }

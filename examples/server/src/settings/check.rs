@@ -40,6 +40,11 @@ pub(super) fn settings(settings: &Settings) -> Checked {
         let right = format!("it has to be at most {MOST_CONNECTIONS}");
         return Err(wrong("store.connections", store.connections, right));
     }
+    if store.url.starts_with("postgres") && settings.keys.pepper.is_none() && settings.keys.pepper_file.is_empty() {
+        let message = "keys in Postgres are hashed under a secret that every replica needs: set AIHUB_KEYS__PEPPER (at \
+                       least 32 characters, such as `openssl rand -hex 32` prints), or `keys.pepper_file`";
+        return Err(SettingsError(message.to_owned()));
+    }
     if store.quotas == Quotas::Database && store.url.starts_with("memory:") {
         return Err(wrong("store.quotas", "database", "`store.url` (DATABASE_URL) names none: leave it at `memory`"));
     }

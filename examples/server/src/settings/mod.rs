@@ -59,7 +59,7 @@ pub(crate) struct Server {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
-    pub(crate) url: String,
+    pub(crate) url: StoreUrl,
     pub(crate) migrate: bool,
     #[serde(deserialize_with = "positive")]
     pub(crate) connections: usize,
@@ -69,6 +69,24 @@ pub(crate) struct Store {
     pub(crate) statement_timeout_ms: u64,
     pub(crate) quotas: Quotas,
     pub(crate) usage_file: String,
+}
+
+/// Where a store is; it may hold a password, and is not shown.
+#[derive(Deserialize)]
+pub(crate) struct StoreUrl(String);
+
+impl std::ops::Deref for StoreUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreUrl(…)")
+    }
 }
 
 /// Where quotas are counted.

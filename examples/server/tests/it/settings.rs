@@ -176,7 +176,10 @@ fn a_key_without_a_usable_name_or_plan_is_not_made() {
 
 #[test]
 fn a_store_that_cannot_be_opened_is_never_replaced_by_another() {
-    let said = refused(&[("DATABASE_URL", "postgres://user:hunter2@db/aihub")]);
+    let said = refused(&[
+        ("DATABASE_URL", "postgres://user:hunter2@db/aihub"),
+        ("AIHUB_KEYS__PEPPER", "a pepper of at least 32 characters"),
+    ]);
     assert!(said.contains("DATABASE_URL") && !said.contains("hunter2"), "{said}");
     refused(&[("DATABASE_URL", "mysql://x")]);
     refused(&[("REDIS_URL", "http://localhost")]);
@@ -226,4 +229,15 @@ fn what_the_suites_and_their_clients_read_is_no_setting() {
     let mut check = aihub(folder.path(), &["check"]);
     let output = check.env("AIHUB_WIRE_SAMPLES", "samples").env("AIHUB_API_KEY", "ahub_live_x").output().unwrap();
     assert_eq!(last_line(&output), "ok");
+}
+
+#[test]
+fn a_pepper_that_is_gone_is_not_replaced_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    last_line(&aihub(folder.path(), &["keys", "create", "--name", "x"]).output().unwrap());
+    std::fs::remove_file(folder.path().join("aihub.db.pepper")).unwrap();
+    let output = aihub(folder.path(), &["check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(64) && said.contains("put it back"), "{said}");
+    assert!(!folder.path().join("aihub.db.pepper").exists());
 }

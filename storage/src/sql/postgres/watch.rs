@@ -55,8 +55,13 @@ async fn watch<K: KeyStore + ?Sized>(server: &Server, cached: &CachedKeys<K>) {
             Ok(mut conn) => {
                 // From here on changes are heard; those of before may have been missed.
                 cached.forget_all();
-                wait = SHORTEST;
+                let begun = tokio::time::Instant::now();
                 let why = hear(&mut conn, cached).await;
+                // Only a connection that held: one that is cut again and again would make everything be forgotten as
+                // often, and the database be asked for it.
+                if begun.elapsed() >= LONGEST {
+                    wait = SHORTEST;
+                }
                 tracing::warn!(why, "the connection that hears of changed keys was lost; connecting again");
             }
             Err(error) => tracing::warn!(%error, ?wait, "changed keys are not heard of at once; connecting again"),
