@@ -183,6 +183,7 @@ fn forbidden(caller: &Caller, model: &Model) -> Error {
 #[cfg(test)]
 mod tests {
     use aihub_core::ChatRequest;
+    use aihub_core::key::OperationAccess;
     use aihub_core::model::{FixedCatalogue, ModelKind};
     use aihub_core::plan::ModelAccess;
 
@@ -232,6 +233,12 @@ mod tests {
                 route("m", |key, _| key.permission = Permission::ReadOnly),
                 ErrorKind::Forbidden,
                 "key_is_read_only",
+                None,
+            ),
+            (
+                route("m", |key, _| key.operations = OperationAccess::Only(vec![ModelKind::Embedding])),
+                ErrorKind::Forbidden,
+                "operation_not_allowed",
                 None,
             ),
         ];

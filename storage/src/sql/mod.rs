@@ -65,9 +65,19 @@ impl From<SqlError> for Error {
             ) => Self::new(ErrorKind::Internal, "A stored row could not be read: ask the operator")
                 .with_alert()
                 .with_source(error),
+            // Full, damaged, read-only, without a table …: it answers, and somebody has to look.
+            SqlError::Query(Query::DatabaseError(ref kind, _)) if !gone(*kind) => {
+                Self::new(ErrorKind::Unavailable, "The database failed at this: try again later")
+                    .with_alert()
+                    .with_source(error)
+            }
             error => {
                 Self::new(ErrorKind::Unavailable, "The database does not answer: try again later").with_source(error)
             }
         }
     }
+}
+
+fn gone(kind: DatabaseErrorKind) -> bool {
+    matches!(kind, DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection)
 }

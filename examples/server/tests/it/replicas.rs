@@ -304,6 +304,59 @@ async fn a_database_that_goes_away_is_missed_and_found_again() {
     }
 }
 
+/// Many callers, while the database goes away and comes back: each gets an answer or a clear refusal in its time, and
+/// all of them answers again at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_outlive_a_restart_of_the_database() {
+    let database = Database::new().await;
+    let wire = Wire::to(database.address()).await;
+    let url = database.at(wire.address);
+    let hub = std::sync::Arc::new(Hub::start_with(&[
+        ("DATABASE_URL", &url),
+        PEPPER,
+        ("AIHUB_STORE__ACQUIRE_TIMEOUT_MS", "1000"),
+        ("AIHUB_STORE__STATEMENT_TIMEOUT_MS", "1000"),
+    ]));
+    let keys: Vec<_> = (0..4).map(|_| hub.key("enterprise")).collect();
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let callers: Vec<_> = keys
+        .iter()
+        .flat_map(|key| std::iter::repeat_n(key.clone(), 4))
+        .map(|key| {
+            let (hub, stopping) = (std::sync::Arc::clone(&hub), stopping.clone());
+            tokio::spawn(async move {
+                let mut counted = [0_u32; 2];
+                while !*stopping.borrow() {
+                    let (status, body) = hub.post("/v1/chat/completions", &key, &chat(MODEL, "hello")).await;
+                    match status {
+                        StatusCode::OK => counted[0] += 1,
+                        StatusCode::SERVICE_UNAVAILABLE => counted[1] += 1,
+                        other => panic!("{other}: {body}"),
+                    }
+                }
+                counted
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        wire.set(State::Cut);
+        becomes(&hub, StatusCode::SERVICE_UNAVAILABLE).await;
+        // Longer than what was looked up before serves.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        wire.set(State::Whole);
+        becomes(&hub, StatusCode::OK).await;
+    }
+    for key in &keys {
+        let (status, body) = hub.post("/v1/chat/completions", key, &chat(MODEL, "hello")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    stop.send_replace(true);
+    for caller in callers {
+        let [answered, refused] = caller.await.unwrap();
+        assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+    }
+}
+
 #[tokio::test]
 async fn a_rotated_key_calls_with_both_secrets_and_its_use_is_seen() {
     let database = Database::new().await;

@@ -49,6 +49,35 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     assert!(error.message().contains("certificate"), "{error}");
 }
 
+/// Signed by the right authority, for another host: what checking the authority alone would let pass.
+#[tokio::test]
+async fn a_certificate_for_another_host_is_refused() {
+    let mut url: url::Url = crate::servers::postgres().parse().unwrap();
+    url.set_host(Some("elsewhere.example")).unwrap();
+    let authority = variable("AIHUB_TEST_POSTGRES_CA");
+    let url = format!("{url}?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={authority}");
+    let error = Database::postgres(&url, small(), Migrate::Check).await.unwrap_err();
+    assert!(error.message().contains("certificate"), "{error}");
+}
+
+/// `localhost` by name, but another machine by address: nothing is sent there in the open.
+#[tokio::test]
+async fn an_address_elsewhere_is_not_here_whatever_its_name_is() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut first = [0; 8];
+        tokio::io::AsyncReadExt::read_exact(&mut socket, &mut first).await.unwrap();
+        first
+    });
+    // An address of this machine that is not its loopback network would do as well; that one needs no network.
+    let url = format!("postgres://aihub:s3cret@elsewhere.example:{port}/db?hostaddr=127.0.0.1");
+    drop(Database::postgres(&url, small(), Migrate::Check).await.unwrap_err());
+    // The request for TLS, which holds no name and no secret.
+    assert_eq!(asked.await.unwrap(), [0, 0, 0, 8, 4, 210, 22, 47]);
+}
+
 #[tokio::test]
 async fn wrong_parameters_are_named() {
     let schema = Schema::new().await;
