@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::caller::Caller;
+use crate::charge::Markup;
 use crate::error::Result;
 use crate::id::{AccountId, CallId, KeyId};
 use crate::money::Money;
@@ -49,14 +50,30 @@ pub struct UsageRecord {
     /// What vendors counted for attempts of which nothing reached the caller.
     #[serde(skip_serializing_if = "Usage::is_zero")]
     pub discarded: Usage,
-    /// What the usage costs by the price list of the offer that served it.
+    /// What the vendor charges for the usage, by the price list of the offer that served it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
+    /// What the caller is charged; zero where nothing is (see [`Charge`](crate::Charge)), absent where no
+    /// price is known. In the currency of the cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charge: Option<Money>,
+    /// What the call was worth beyond what its hold allowed to charge: the house bears it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<Money>,
+    /// The version of the price list that both are of; with `markup` it says the charge again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<Arc<str>>,
+    /// What was added to the price for this caller.
+    #[serde(skip_serializing_if = "Markup::is_none")]
+    pub markup: Markup,
     /// What the vendor says it charges; absent is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor_cost: Option<Money>,
     /// How the call ended.
     pub outcome: Outcome,
+    /// `true` when the process that made the call was killed, and another one ended it by its journal.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// The HTTP status of the answer; of a stream that failed later it is the error's.
     pub status: u16,
     /// Why the model stopped.
@@ -113,8 +130,13 @@ impl UsageRecord {
             usage: Usage::default(),
             discarded: Usage::default(),
             cost: None,
+            charge: None,
+            shortfall: None,
+            price_version: None,
+            markup: Markup::NONE,
             vendor_cost: None,
             outcome: Outcome::Refused,
+            recovered: false,
             status: 0,
             finish_reason: None,
             attempts: 0,

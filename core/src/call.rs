@@ -13,6 +13,7 @@ use crate::chat::ChatRequest;
 use crate::error::Result;
 use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
+use crate::money::Money;
 use crate::provider::Provider;
 use crate::reply::{Hook, Served};
 use crate::time::{Clock, Timestamp};
@@ -112,6 +113,7 @@ struct Last {
     offer: Option<Offer>,
     discarded: Usage,
     concluded: Option<Usage>,
+    most: Option<Money>,
 }
 
 impl Trail {
@@ -135,6 +137,16 @@ impl Trail {
     /// caller who leaves meanwhile has to say the same.
     pub fn conclude(&self, used: &Usage) {
         self.last().concluded = Some(*used);
+    }
+
+    /// The call may be charged no more than this: what it holds of a limit of money.
+    pub fn charge_at_most(&self, most: Money) {
+        self.last().most = Some(most);
+    }
+
+    /// The most that the call may be charged, where a limit of money bounds it.
+    pub fn most(&self) -> Option<Money> {
+        self.last().most
     }
 
     /// What the call has used, once that was decided.

@@ -3,6 +3,7 @@
 pub mod billing;
 pub mod call;
 pub mod caller;
+pub mod charge;
 pub mod chat;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -29,6 +30,7 @@ pub mod usage;
 pub use billing::{BillingSink, UsageRecord};
 pub use call::{Attempt, Call, Demand, Operation, Reply, Trail};
 pub use caller::Caller;
+pub use charge::{Charge, Markup};
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};

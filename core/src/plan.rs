@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::charge::Markup;
 use crate::model::Model;
 
 /// Which models a plan or a key reaches.
@@ -57,6 +58,9 @@ pub struct Plan {
     /// Too high holds back money that other calls could use; too low cuts answers short.
     #[serde(default = "default_output_tokens")]
     pub default_output_tokens: u64,
+    /// What is added to the vendors' prices for its accounts.
+    #[serde(default)]
+    pub markup: Markup,
 }
 
 const fn default_output_tokens() -> u64 {
@@ -73,6 +77,7 @@ impl Plan {
             monthly_calls: None,
             monthly_tokens: None,
             default_output_tokens: default_output_tokens(),
+            markup: Markup::NONE,
         }
     }
 }

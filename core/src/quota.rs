@@ -60,7 +60,7 @@ impl Ask {
 }
 
 /// A hold that was granted. It has to be settled or released; one that is forgotten stays counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "a hold that is neither settled nor released stays counted"]
 pub struct Reservation {
     /// The call it was made for.
@@ -71,6 +71,17 @@ pub struct Reservation {
     pub at: Timestamp,
     /// What is held: at most what was asked.
     pub held: Amounts,
+    /// The most that the call may be charged, where it is held of a hard limit of money: whatever it is worth
+    /// beyond that, because its estimate was too low, the house bears, and the limit holds.
+    pub charge_at_most: Option<Money>,
+}
+
+impl Reservation {
+    /// A hold of what `ask` asks for, of no hard limit of money.
+    pub fn of(ask: &Ask) -> Self {
+        let Ask { call, caller, at, most, .. } = ask;
+        Self { call: *call, account: caller.account(), at: *at, held: *most, charge_at_most: None }
+    }
 }
 
 /// Decides what a caller may still use, and keeps count.

@@ -39,6 +39,8 @@ pub struct Ending {
     pub error: Option<ErrorKind>,
     /// Who served it.
     pub served: Served,
+    /// Whether the caller is let off: it is not charged whatever was used.
+    pub waived: bool,
 }
 
 impl Ending {
@@ -52,6 +54,7 @@ impl Ending {
             finish_reason: None,
             error: None,
             served: Served::default(),
+            waived: false,
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::answer::{ChatChunk, Completion};
 use super::said::{Said, Saying};
 use crate::call::Reply;
+use crate::charge::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Offer;
 use crate::money::Money;
@@ -204,6 +205,7 @@ impl ChatReply {
             }
         };
         ending.served = self.served.clone();
+        ending.waived = Charge::is_insured(ending.outcome, &ending.usage, ending.finish_reason.as_deref());
         ending
     }
 

@@ -178,7 +178,7 @@ fn ask(caller: &Arc<Caller>, at: Timestamp, amounts: Amounts) -> Ask {
 
 /// The same reservation again, as after an answer that got lost.
 fn again(reservation: &Reservation) -> Reservation {
-    Reservation { call: reservation.call, account: reservation.account, at: reservation.at, held: reservation.held }
+    reservation.clone()
 }
 
 fn now() -> Timestamp {

@@ -72,7 +72,7 @@ impl QuotaPolicy for TeamDay {
         }
         // No await between the look and the hold: nobody else gets in between, and nothing is half done
         // when the future is dropped.
-        Ok(Reservation { call: ask.call, account, at: ask.at, held: ask.most })
+        Ok(Reservation::of(ask))
     }
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {

@@ -153,7 +153,7 @@ impl QuotaPolicy for MemoryQuota {
                 place.insert(hold).asked
             }
         };
-        Ok(Reservation { call: ask.call, account: id, at: ask.at, held })
+        Ok(Reservation { held, ..Reservation::of(ask) })
     }
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {

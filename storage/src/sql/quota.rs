@@ -143,7 +143,7 @@ impl QuotaPolicy for SqlQuota {
     async fn reserve(&self, ask: &Ask) -> Result<Reservation> {
         let Asked { calls, tokens, money } = self.hold(ask).await?;
         let held = Amounts::new(calls, tokens, money);
-        Ok(Reservation { call: ask.call, account: ask.caller.account(), at: ask.at, held })
+        Ok(Reservation { held, ..Reservation::of(ask) })
     }
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {

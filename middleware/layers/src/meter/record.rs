@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::{
-    Call, CallId, Caller, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail, Usage,
-    UsageRecord,
+    Call, CallId, Caller, Charge, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail,
+    Usage, UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::oneshot;
@@ -71,7 +71,7 @@ impl Record {
     fn ended(mut self, ending: &Ending) -> Option<Confirmation> {
         let served = &ending.served;
         let offer = served.offer.clone().or_else(|| self.trail.offer());
-        self.write(offer, ending.usage, |record| {
+        self.write(offer, ending.usage, ending.waived, |record| {
             record.served_model.clone_from(&served.model);
             record.generation.clone_from(&served.generation);
             record.discarded = record.discarded.plus(&ending.discarded);
@@ -109,7 +109,7 @@ impl Record {
             None => Usage::default(),
         };
         let offer = self.trail.offer();
-        self.write(offer, usage, |record| {
+        self.write(offer, usage, false, |record| {
             // The trail has counted a failed attempt among the discarded: not twice.
             if !in_flight {
                 record.discarded = less(record.discarded, &usage);
@@ -127,14 +127,19 @@ impl Record {
         &mut self,
         offer: Option<Offer>,
         usage: Usage,
+        waived: bool,
         rest: impl FnOnce(&mut UsageRecord),
     ) -> Option<Confirmation> {
         let place = self.place.take()?;
         let mut record =
             UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
         record.stream = self.stream;
-        record.cost = offer.as_ref().and_then(|offer| offer.prices.cost(&usage));
-        record.provider = offer.map(|offer| offer.provider);
+        if let Some(offer) = offer {
+            record.markup = self.caller.plan.markup;
+            let charge = Charge::of(&offer.prices, &usage, record.markup, waived, self.trail.most());
+            (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
+            record.provider = Some(offer.provider);
+        }
         record.usage = usage;
         record.discarded = self.trail.discarded();
         record.attempts = self.trail.attempts();

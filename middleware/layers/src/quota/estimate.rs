@@ -42,8 +42,10 @@ impl Estimate {
     /// The most that the call can cost with answers of `per_choice` tokens, at the worst offer.
     /// `None` when that is not one known amount: no offer, an overflow, more than one currency.
     fn cost<O>(&self, routed: &Routed<O>, per_choice: u64) -> Option<Money> {
+        let markup = routed.call.caller.plan.markup;
         let bounds = routed.offers().map(|(model, offer)| {
-            offer.prices.bound(self.prompt_tokens, cap(model, per_choice).saturating_mul(self.choices))
+            let tokens = cap(model, per_choice).saturating_mul(self.choices);
+            offer.prices.bound(self.prompt_tokens, tokens).and_then(|bound| markup.on(bound))
         });
         bounds
             .reduce(|worst, next| match (worst?, next?) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::quota::Amounts;
-use aihub_core::{Ending, Error, Hook, Offer, Outcome, QuotaPolicy, Reservation, Trail, Usage};
+use aihub_core::{Charge, Ending, Error, Hook, Markup, Offer, Outcome, QuotaPolicy, Reservation, Trail, Usage};
 
 /// Waits between the attempts to resolve a hold whose store fails: about a minute in all. A store
 /// that is away for longer finds the hold by its own recovery; to try for ever would pile up a task
@@ -25,6 +25,7 @@ pub(super) struct Hold {
     open: Option<Open>,
     trail: Arc<Trail>,
     prompt_tokens: u64,
+    markup: Markup,
     /// What was decided, so that a drop in the middle of it does not decide anew.
     verdict: Option<Verdict>,
 }
@@ -39,8 +40,7 @@ impl Open {
     /// Idempotent by the call, as the contract of the policy has it: so it may be asked again after
     /// an error or a cancellation.
     async fn resolve(&self, verdict: Verdict) -> Result<(), Error> {
-        let Reservation { call, account, at, held } = self.reservation;
-        let reservation = Reservation { call, account, at, held };
+        let reservation = self.reservation.clone();
         match verdict {
             Verdict::Settle(used) => self.policy.settle(reservation, used).await,
             Verdict::Release => self.policy.release(reservation).await,
@@ -65,8 +65,12 @@ impl Hold {
         reservation: Reservation,
         trail: Arc<Trail>,
         prompt_tokens: u64,
+        markup: Markup,
     ) -> Self {
-        Self { open: Some(Open { policy, reservation }), trail, prompt_tokens, verdict: None }
+        if let Some(most) = reservation.charge_at_most {
+            trail.charge_at_most(most);
+        }
+        Self { open: Some(Open { policy, reservation }), trail, prompt_tokens, markup, verdict: None }
     }
 
     pub(super) fn held(&self) -> Amounts {
@@ -81,7 +85,7 @@ impl Hold {
     /// The call failed before it had a reply.
     pub(super) async fn failed(self, error: &Error) {
         let verdict = match error.spent() {
-            Some(spent) if !spent.is_zero() => self.conclude(spent, self.trail.offer().as_ref()),
+            Some(spent) if !spent.is_zero() => self.conclude(spent, self.trail.offer().as_ref(), false),
             _ => self.verdict_without_reply(),
         };
         self.resolve(verdict).await;
@@ -94,7 +98,7 @@ impl Hold {
             let verdict = if failed && ending.usage.is_zero() {
                 Verdict::Release
             } else {
-                self.conclude(&ending.usage, ending.served.offer.as_ref())
+                self.conclude(&ending.usage, ending.served.offer.as_ref(), ending.waived)
             };
             Some(Box::pin(self.resolve(verdict)))
         })
@@ -104,16 +108,17 @@ impl Hold {
     /// cost its prompt.
     fn verdict_without_reply(&self) -> Verdict {
         if self.trail.in_flight() {
-            self.conclude(&Usage::estimate(self.prompt_tokens, 0), self.trail.offer().as_ref())
+            self.conclude(&Usage::estimate(self.prompt_tokens, 0), self.trail.offer().as_ref(), false)
         } else {
             Verdict::Release
         }
     }
 
     /// What is settled is also what a record says that is written while it is being settled.
-    fn conclude(&self, usage: &Usage, offer: Option<&Offer>) -> Verdict {
+    fn conclude(&self, usage: &Usage, offer: Option<&Offer>, waived: bool) -> Verdict {
         self.trail.conclude(usage);
-        Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(|offer| offer.prices.cost(usage))))
+        let of = |offer: &Offer| Charge::of(&offer.prices, usage, self.markup, waived, self.trail.most()).charge;
+        Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(of)))
     }
 
     /// Not an `async fn`: what was decided has to be kept also when the future is never polled.

@@ -140,7 +140,13 @@ where
             );
             let reservation = policy.reserve(&ask).await?;
             // No await between the grant and its guard: there is no point at which a drop forgets it.
-            let hold = Hold::new(policy, reservation, Arc::clone(&call.trail), estimate.prompt_tokens);
+            let hold = Hold::new(
+                policy,
+                reservation,
+                Arc::clone(&call.trail),
+                estimate.prompt_tokens,
+                call.caller.plan.markup,
+            );
             match estimate.bound(&routed, hold.held()) {
                 Ok(bound) => routed.max_output_tokens = bound,
                 Err(refused) => {

@@ -251,7 +251,7 @@ impl QuotaPolicy for Purse {
             return Err(Error::new(ErrorKind::PaymentRequired, "used up"));
         }
         state.held.insert(ask.call, held);
-        Ok(Reservation { call: ask.call, account: ask.caller.account(), at: ask.at, held })
+        Ok(Reservation { held, ..Reservation::of(ask) })
     }
 
     async fn settle(&self, reservation: Reservation, used: Amounts) -> Result<()> {
