@@ -10,8 +10,10 @@ use serde::Serialize;
 use crate::caller::Caller;
 use crate::charge::Markup;
 use crate::error::Result;
-use crate::id::{AccountId, CallId, KeyId};
+use crate::id::{AccountId, CallId, KeyId, OrganisationId};
 use crate::money::Money;
+use crate::quota::Amounts;
+use crate::terms::Funding;
 use crate::time::Timestamp;
 use crate::usage::{Outcome, Usage};
 
@@ -26,6 +28,12 @@ pub struct UsageRecord {
     pub at: Timestamp,
     /// Who pays.
     pub account: AccountId,
+    /// Whom the account belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<OrganisationId>,
+    /// How the account pays.
+    #[serde(skip_serializing_if = "Funding::is_postpaid")]
+    pub funding: Funding,
     /// The key used.
     pub key: KeyId,
     /// The plan it was under.
@@ -99,9 +107,20 @@ impl UsageRecord {
     pub fn new(call: CallId, at: Timestamp, caller: &Caller, operation: &'static str, model: Arc<str>) -> Self {
         let plan = caller.plan.name.as_str().into();
         Self {
+            organisation: caller.key.terms.organisation,
+            funding: caller.key.terms.funding,
             ip: caller.ip,
             user_agent: caller.user_agent.clone(),
             ..Self::from_parts(call, at, caller.account(), caller.key.id, plan, operation, model)
+        }
+    }
+
+    /// What the call counts in windows of quotas: nothing where nothing was used and no answer was whole.
+    pub fn amounts(&self) -> Amounts {
+        if self.outcome == Outcome::Completed || !self.usage.is_zero() {
+            Amounts::call(self.usage.total_tokens(), self.charge)
+        } else {
+            Amounts::default()
         }
     }
 
@@ -119,6 +138,8 @@ impl UsageRecord {
             call,
             at,
             account,
+            organisation: None,
+            funding: Funding::Postpaid,
             key,
             plan,
             operation,

@@ -15,7 +15,8 @@ use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
 use crate::money::Money;
 use crate::provider::Provider;
-use crate::reply::{Hook, Served};
+use crate::quota::Window;
+use crate::reply::{Hook, Marker, Served};
 use crate::time::{Clock, Timestamp};
 use crate::usage::Usage;
 
@@ -52,6 +53,16 @@ pub trait Reply: Debug + Send + 'static {
     /// Has `hook` told how the call ended, once: before this returns when it has ended already,
     /// else before the last piece of the answer is handed on, or when the reply is dropped.
     fn watch(self, hook: Hook) -> impl Future<Output = Self> + Send;
+
+    /// Has `marker` told how far it has come, piece by piece; never where it comes as a whole.
+    #[must_use]
+    fn mark(self, marker: Marker) -> Self
+    where
+        Self: Sized,
+    {
+        drop(marker);
+        self
+    }
 }
 
 /// How much an operation may use: the figures a hold is made of.
@@ -114,6 +125,7 @@ struct Last {
     discarded: Usage,
     concluded: Option<Usage>,
     most: Option<Money>,
+    windows: Arc<[Window]>,
 }
 
 impl Trail {
@@ -137,6 +149,16 @@ impl Trail {
     /// caller who leaves meanwhile has to say the same.
     pub fn conclude(&self, used: &Usage) {
         self.last().concluded = Some(*used);
+    }
+
+    /// The call is held in these windows.
+    pub fn hold(&self, windows: Arc<[Window]>) {
+        self.last().windows = windows;
+    }
+
+    /// The windows that the call is held in.
+    pub fn windows(&self) -> Arc<[Window]> {
+        Arc::clone(&self.last().windows)
     }
 
     /// The call may be charged no more than this: what it holds of a limit of money.

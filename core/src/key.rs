@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, KeyId};
 use crate::model::ModelKind;
+use crate::money::Money;
 use crate::network::Network;
 use crate::page::{Page, PageRequest};
 use crate::plan::ModelAccess;
+use crate::terms::Terms;
 use crate::time::Timestamp;
 
 pub use secret::{KeyHash, Pepper, PlainKey};
@@ -74,12 +76,15 @@ pub struct KeyLimits {
     /// Requests per minute, and as many at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
-    /// Calls per calendar month (UTC).
+    /// Calls per month of its account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monthly_calls: Option<u64>,
-    /// Tokens, in and out, per calendar month (UTC).
+    /// Tokens, in and out, per month of its account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monthly_tokens: Option<u64>,
+    /// Money per month of its account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_money: Option<Money>,
 }
 
 /// What is known of a key.
@@ -137,6 +142,8 @@ pub struct ApiKey {
     pub secret_ends_at: Option<Timestamp>,
     /// When its last call was admitted, as far as that has been written down ([`KeyStore::touch`]).
     pub last_used_at: Option<Timestamp>,
+    /// The terms of its account, as the store that found it knows them; where a key is kept, they are not read.
+    pub terms: Arc<Terms>,
 }
 
 impl ApiKey {
@@ -161,6 +168,7 @@ impl ApiKey {
             revoked_at: None,
             secret_ends_at: None,
             last_used_at: None,
+            terms: Arc::default(),
         }
     }
 

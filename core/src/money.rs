@@ -40,6 +40,18 @@ impl fmt::Display for Currency {
     }
 }
 
+impl serde::Serialize for Currency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Currency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Debug for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -163,6 +175,14 @@ struct Wire {
     currency: String,
 }
 
+/// What is read: also `0.00256995 USD`, as people write it in settings.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Text(String),
+    Wire(Wire),
+}
+
 impl serde::Serialize for Money {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
@@ -175,7 +195,13 @@ impl serde::Serialize for Money {
 
 impl<'de> serde::Deserialize<'de> for Money {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = Wire::deserialize(deserializer)?;
+        let wire = match Form::deserialize(deserializer)? {
+            Form::Wire(wire) => wire,
+            Form::Text(text) => match text.split_once(' ') {
+                Some((amount, currency)) => Wire { amount: amount.to_owned(), currency: currency.to_owned() },
+                None => return Err(serde::de::Error::custom("an amount has a currency, such as `25.00 USD`")),
+            },
+        };
         let currency = wire.currency.parse().map_err(serde::de::Error::custom)?;
         Self::parse(&wire.amount, currency).map_err(serde::de::Error::custom)
     }
@@ -217,6 +243,7 @@ mod tests {
             let money = Money::from_nanos(nanos, Currency::USD);
             prop_assert_eq!(Money::parse(&money.decimal().to_string(), Currency::USD).unwrap(), money);
             prop_assert_eq!(money.to_string(), format!("{} USD", money.decimal()));
+            prop_assert_eq!(serde_json::from_value::<Money>(money.to_string().into()).unwrap(), money);
             prop_assert_eq!(serde_json::from_value::<Money>(serde_json::to_value(money).unwrap()).unwrap(), money);
         }
     }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::charge::Markup;
 use crate::model::Model;
+use crate::money::Money;
+use crate::quota::Quota;
 
 /// Which models a plan or a key reaches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +50,18 @@ pub struct Plan {
     /// Requests per minute of one key; bursts up to the same number.
     #[serde(default)]
     pub requests_per_minute: Option<u32>,
-    /// Calls per calendar month (UTC) of one account.
+    /// Calls per month of one account; months are those of its [calendar](crate::quota::Calendar).
     #[serde(default)]
     pub monthly_calls: Option<u64>,
-    /// Tokens, in and out, per calendar month (UTC) of one account.
+    /// Tokens, in and out, per month of one account.
     #[serde(default)]
     pub monthly_tokens: Option<u64>,
+    /// Money per month of one account, at the prices that it is charged.
+    #[serde(default)]
+    pub monthly_money: Option<Money>,
+    /// Further limits.
+    #[serde(default)]
+    pub quotas: Vec<Quota>,
     /// The output tokens held, and asked of the vendor, for a call that names no limit of its own.
     /// Too high holds back money that other calls could use; too low cuts answers short.
     #[serde(default = "default_output_tokens")]
@@ -76,6 +84,8 @@ impl Plan {
             requests_per_minute: None,
             monthly_calls: None,
             monthly_tokens: None,
+            monthly_money: None,
+            quotas: Vec::new(),
             default_output_tokens: default_output_tokens(),
             markup: Markup::NONE,
         }

@@ -1,15 +1,23 @@
 //! Quotas: reserved before a call, settled after it.
 
+mod calendar;
+mod rule;
+mod window;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::caller::Caller;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::CallId;
 use crate::money::Money;
 use crate::time::Timestamp;
+
+pub use calendar::{Calendar, Period, Span};
+pub use rule::{Quota, Scope, limits, windows};
+pub use window::{Limit, Most, Subject, Unit, Window};
 
 /// Amounts in every unit that can be used up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,10 +37,34 @@ impl Amounts {
         Self { calls, tokens, money }
     }
 
+    /// How much of `unit` it is: never below 0, and never more than 2⁶⁰, so that sums of it fit 64 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) where money is asked for and is not known, or is of another currency: a
+    /// limit that cannot be evaluated refuses.
+    pub fn of(&self, unit: Unit) -> Result<i64> {
+        const MOST: i64 = 1 << 60;
+        let count = |count: u64| i64::try_from(count).unwrap_or(MOST).min(MOST);
+        match (unit, self.money) {
+            (Unit::Calls, _) => Ok(count(self.calls)),
+            (Unit::Tokens, _) => Ok(count(self.tokens)),
+            (Unit::Money(currency), Some(money)) if money.currency() == currency => Ok(money.nanos().clamp(0, MOST)),
+            (Unit::Money(currency), Some(_)) => Err(unpriced(&format!("this model is not priced in {currency}"))),
+            (Unit::Money(_), None) => Err(unpriced("this model has no price")),
+        }
+    }
+
     /// One call of this many tokens and this cost.
     pub const fn call(tokens: u64, money: Option<Money>) -> Self {
         Self::new(1, tokens, money)
     }
+}
+
+fn unpriced(why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("The spending limit cannot be checked: {why}. Choose another model"))
+        .with_code("unpriced_model")
+        .with_alert()
 }
 
 /// What a call asks to hold.
@@ -74,13 +106,22 @@ pub struct Reservation {
     /// The most that the call may be charged, where it is held of a hard limit of money: whatever it is worth
     /// beyond that, because its estimate was too low, the house bears, and the limit holds.
     pub charge_at_most: Option<Money>,
+    /// The windows that it is held in, for the books; empty where the policy keeps none that are shared.
+    pub windows: Arc<[Window]>,
 }
 
 impl Reservation {
     /// A hold of what `ask` asks for, of no hard limit of money.
     pub fn of(ask: &Ask) -> Self {
         let Ask { call, caller, at, most, .. } = ask;
-        Self { call: *call, account: caller.account(), at: *at, held: *most, charge_at_most: None }
+        Self {
+            call: *call,
+            account: caller.account(),
+            at: *at,
+            held: *most,
+            charge_at_most: None,
+            windows: Arc::default(),
+        }
     }
 }
 

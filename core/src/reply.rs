@@ -64,6 +64,10 @@ impl Ending {
 /// runs on by itself on the runtime.
 pub type Hook = Box<dyn FnOnce(&Ending) -> Option<BoxFuture<'static, ()>> + Send>;
 
+/// Is told how far a reply has come, before each piece of it is handed on: who serves it, and a look at what was used
+/// up to now. It is asked at every piece, and has to be quick.
+pub type Marker = Box<dyn FnMut(&Served, &dyn Fn() -> Usage) + Send>;
+
 /// Hooks in the order in which they were attached: the layer nearest to the vendor first.
 #[derive(Default)]
 pub(crate) struct Hooks(Vec<Hook>);

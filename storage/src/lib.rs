@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cached_keys;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod key;
 pub mod memory;
 mod paging;

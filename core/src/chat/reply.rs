@@ -18,7 +18,7 @@ use crate::charge::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Offer;
 use crate::money::Money;
-use crate::reply::{Ending, Hook, Hooks, Served, run_on};
+use crate::reply::{Ending, Hook, Hooks, Marker, Served, run_on};
 use crate::usage::{Outcome, Usage};
 
 /// One event of a reply.
@@ -119,6 +119,7 @@ pub trait ChatSource: Stream<Item = Result<ChatEvent>> + Send {
 /// tells them [`Outcome::ClientGone`] with what was used so far.
 pub struct ChatReply {
     served: Served,
+    marker: Option<Marker>,
     prompt_tokens: u64,
     source: Pin<Box<dyn ChatSource>>,
     hooks: Hooks,
@@ -136,7 +137,14 @@ impl ChatReply {
     /// A reply whose events come from `source`; `prompt_tokens` is the estimate that stands in
     /// where the vendor says nothing.
     pub fn new(served: Served, prompt_tokens: u64, source: impl ChatSource + 'static) -> Self {
-        Self { served, prompt_tokens, source: Box::pin(source), hooks: Hooks::default(), state: State::Flowing }
+        Self {
+            served,
+            marker: None,
+            prompt_tokens,
+            source: Box::pin(source),
+            hooks: Hooks::default(),
+            state: State::Flowing,
+        }
     }
 
     /// A reply from any stream of events, for providers that do not count by themselves: what is said is
@@ -246,6 +254,10 @@ impl Stream for ChatReply {
                 State::Flowing => {
                     let mut event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
                     if matches!(event, Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))) {
+                        if let Some(mut marker) = this.marker.take() {
+                            marker(&this.served, &|| this.measured());
+                            this.marker = Some(marker);
+                        }
                         return Poll::Ready(Some(event));
                     }
                     if let Ok(ChatEvent::Finish(finish)) = &mut event {
@@ -296,6 +308,11 @@ impl Reply for ChatReply {
 
     async fn watch(mut self, hook: Hook) -> Self {
         self.hooks.push(hook);
+        self
+    }
+
+    fn mark(mut self, marker: Marker) -> Self {
+        self.marker = Some(marker);
         self
     }
 }

@@ -52,7 +52,12 @@ pub fn new_key(account: AccountId, age: i64) -> NewKey {
         operations: OperationAccess::Only(vec![ModelKind::Embedding]),
         models: ModelAccess::Only(vec!["vendor/a".to_owned(), "other/*".to_owned()]),
         allowed_ips: ["192.0.2.7", "2001:db8::/32"].map(|text| text.parse().expect("a network")).to_vec(),
-        limits: KeyLimits { requests_per_minute: Some(7), monthly_calls: None, monthly_tokens: Some(u64::MAX >> 1) },
+        limits: KeyLimits {
+            requests_per_minute: Some(7),
+            monthly_calls: None,
+            monthly_tokens: Some(u64::MAX >> 1),
+            monthly_money: None,
+        },
         expires_at: Some(at(age + 1_234_567)),
         ..ApiKey::new(account, format!("Schlüssel {age} 🔑"), "basic", at(age))
     };

@@ -1,8 +1,10 @@
 //! A key as Redis keeps it.
 
+use std::sync::Arc;
+
 use aihub_core::key::{KeyLimits, OperationAccess, Permission};
 use aihub_core::plan::ModelAccess;
-use aihub_core::{AccountId, ApiKey, KeyHash, KeyId, Network, Timestamp};
+use aihub_core::{AccountId, ApiKey, KeyHash, KeyId, Network, Terms, Timestamp};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -26,6 +28,7 @@ struct Row {
     revoked_at: Option<Timestamp>,
     secret_ends_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
+    terms: Arc<Terms>,
 }
 
 impl From<ApiKey> for Row {
@@ -46,6 +49,7 @@ impl From<ApiKey> for Row {
             revoked_at,
             secret_ends_at,
             last_used_at,
+            terms,
         } = key;
         let permission = permission.to_string();
         Self {
@@ -64,6 +68,7 @@ impl From<ApiKey> for Row {
             revoked_at,
             secret_ends_at,
             last_used_at,
+            terms,
         }
     }
 }
@@ -87,6 +92,7 @@ impl Row {
             revoked_at,
             secret_ends_at,
             last_used_at,
+            terms,
         } = self;
         let permission: Permission = permission.parse().ok()?;
         Some(ApiKey {
@@ -105,6 +111,7 @@ impl Row {
             revoked_at,
             secret_ends_at,
             last_used_at,
+            terms,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aihub_core::key::{KeyChange, KeyLimits, NewKey, NewSecret, OperationAccess, Permission};
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::plan::ModelAccess;
-use aihub_core::{AccountId, ApiKey, ErrorKind, KeyHash, KeyId, KeyStore, Network, Result, Timestamp};
+use aihub_core::{AccountId, ApiKey, ErrorKind, KeyHash, KeyId, KeyStore, Network, Result, Terms, Timestamp};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -14,7 +14,7 @@ use diesel_async::RunQueryDsl;
 use super::SqlError;
 use super::connection::{Database, on, transact};
 use super::notify::{Channel, Notify as _};
-use super::schema::{api_key_secrets, api_keys};
+use super::schema::{account_terms, api_key_secrets, api_keys};
 use super::values::{At, Doc, Id, Instant, Tag};
 use crate::key::{apply, revoked, taken, unknown};
 use crate::paging::{self, Window};
@@ -79,11 +79,16 @@ impl SqlKeys {
     async fn by_secret(&self, hash: &KeyHash) -> Result<Option<ApiKey>, SqlError> {
         let secret = api_key_secrets::table
             .inner_join(api_keys::table)
-            .filter(api_key_secrets::hash.eq(hash.as_bytes().to_vec()));
-        let found: Option<(Row, Option<At>)> =
-            on!(self.database.read, |conn| secret.select((Row::as_select(), api_key_secrets::ends_at)).first(conn))
-                .optional()?;
-        Ok(found.map(|(row, ends_at)| ApiKey { secret_ends_at: ends_at.map(|at| at.0), ..row.into() }))
+            .left_join(account_terms::table.on(account_terms::account.eq(api_keys::account)))
+            .filter(api_key_secrets::hash.eq(hash.as_bytes().to_vec()))
+            .select((Row::as_select(), api_key_secrets::ends_at, account_terms::terms.nullable()));
+        let found: Option<(Row, Option<At>, Option<Doc<Terms>>)> =
+            on!(self.database.read, |conn| secret.first(conn)).optional()?;
+        Ok(found.map(|(row, ends_at, terms)| ApiKey {
+            secret_ends_at: ends_at.map(|at| at.0),
+            terms: terms.map(|terms| Arc::new(terms.0)).unwrap_or_default(),
+            ..row.into()
+        }))
     }
 
     async fn add(&self, new: NewKey) -> Result<(), SqlError> {
@@ -247,6 +252,7 @@ impl From<Row> for ApiKey {
             revoked_at: row.revoked_at.map(|at| at.0),
             secret_ends_at: None,
             last_used_at: row.last_used_at.map(|at| at.0),
+            terms: Arc::default(),
         }
     }
 }
@@ -270,6 +276,7 @@ impl From<ApiKey> for Row {
             revoked_at,
             secret_ends_at: _,
             last_used_at,
+            terms: _,
         } = key;
         Self {
             id: id.into(),

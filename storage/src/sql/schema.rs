@@ -33,6 +33,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use crate::sql::values::{Document, Uuid};
+
+    account_terms (account) {
+        account -> Uuid,
+        terms -> Document,
+    }
+}
+
 #[cfg(feature = "secrets")]
 diesel::table! {
     use diesel::sql_types::{Binary, Text};
@@ -117,4 +126,4 @@ diesel::table! {
 }
 
 diesel::joinable!(api_key_secrets -> api_keys (key));
-diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets);
+diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets, account_terms);

@@ -50,20 +50,41 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aihub_core::{BillingSink, Call, Clock, Error, ErrorKind, Operation, Reply as _};
+use aihub_core::journal::unavailable;
+use aihub_core::{BillingSink, Call, Clock, Error, Journal, Operation, Reply as _};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
 pub use batch::{MeterHandle, Undelivered};
-use record::{Item, Record};
+use record::{Item, Place, Record};
 
 /// Makes [`Meter`]. All services made of one layer share its queue.
 #[derive(Debug, Clone)]
 pub struct MeterLayer {
-    queue: mpsc::Sender<Item>,
-    confirm_within: Option<Duration>,
+    books: Books,
     clock: Arc<dyn Clock>,
+}
+
+/// Where records go.
+#[derive(Debug, Clone)]
+enum Books {
+    Queue(mpsc::Sender<Item>, Option<Duration>),
+    Journal(Arc<dyn Journal>),
+}
+
+impl Books {
+    /// A place for one record, which is there until the record is.
+    fn place(&self) -> Result<Place, Error> {
+        match self {
+            Self::Queue(queue, within) => {
+                // Full, or closed by [`MeterHandle::drain`]: either way nothing would be recorded.
+                let place = queue.clone().try_reserve_owned();
+                place.map(|place| Place::Queue(place, *within)).map_err(|_| unavailable(Duration::from_secs(1)))
+            }
+            Self::Journal(journal) => journal.admit().map(|()| Place::Journal(Arc::clone(journal))),
+        }
+    }
 }
 
 /// How a [`MeterLayer`] is set up.
@@ -132,7 +153,7 @@ impl MeterBuilder {
         let (queue, items) = mpsc::channel(self.queue);
         let gathering = if self.confirm_within.is_some() { Duration::ZERO } else { self.gathering };
         let handle = MeterHandle::start(self.sink, items, self.batch, gathering, self.longest_wait);
-        (MeterLayer { queue, confirm_within: self.confirm_within, clock: self.clock }, handle)
+        (MeterLayer { books: Books::Queue(queue, self.confirm_within), clock: self.clock }, handle)
     }
 }
 
@@ -159,13 +180,19 @@ impl MeterLayer {
     pub fn start(sink: Arc<dyn BillingSink>, clock: Arc<dyn Clock>) -> (Self, MeterHandle) {
         Self::builder(sink, clock).start()
     }
+
+    /// A meter that writes each record into `journal` before its answer is whole, and keeps none in memory; stand a
+    /// [`JournalLayer`](crate::JournalLayer) with the same journal next to the vendors.
+    pub fn journaled(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Self {
+        Self { books: Books::Journal(journal), clock }
+    }
 }
 
 impl<S> Layer<S> for MeterLayer {
     type Service = Meter<S>;
 
     fn layer(&self, inner: S) -> Meter<S> {
-        Meter { inner, queue: self.queue.clone(), confirm_within: self.confirm_within, clock: Arc::clone(&self.clock) }
+        Meter { inner, books: self.books.clone(), clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -173,8 +200,7 @@ impl<S> Layer<S> for MeterLayer {
 #[derive(Debug, Clone)]
 pub struct Meter<S> {
     inner: S,
-    queue: mpsc::Sender<Item>,
-    confirm_within: Option<Duration>,
+    books: Books,
     clock: Arc<dyn Clock>,
 }
 
@@ -193,35 +219,24 @@ where
     }
 
     fn call(&mut self, call: Call<O>) -> Self::Future {
-        let Ok(place) = self.queue.clone().try_reserve_owned() else {
-            return Box::pin(async { Err(no_place()) });
+        let place = match self.books.place() {
+            Ok(place) => place,
+            Err(refused) => return Box::pin(std::future::ready(Err(refused))),
         };
         // The guard is there before the future is: one that is dropped without ever being polled is
         // recorded like any other.
-        let record = Record::open(place, self.confirm_within, Arc::clone(&self.clock), &call);
+        let record = Record::open(place, Arc::clone(&self.clock), &call);
         let answer = self.inner.call(call);
         Box::pin(async move {
             match answer.await {
                 Ok(reply) => Ok(reply.watch(record.into_hook()).await),
                 Err(error) => {
-                    if let Some(confirmation) = record.failed(&error) {
-                        confirmation.wait().await;
+                    if let Some(written) = record.failed(&error) {
+                        written.await;
                     }
                     Err(error)
                 }
             }
         })
     }
-}
-
-/// Full, or closed by [`MeterHandle::drain`]: either way nothing would be recorded.
-#[cold]
-fn no_place() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "Usage cannot be recorded at present, so that no call is taken: try again shortly",
-    )
-    .with_code("metering_unavailable")
-    .with_retry_after(Duration::from_secs(1))
-    .with_alert()
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_core::journal::Written;
 use aihub_core::{
-    Call, CallId, Caller, Charge, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail,
-    Usage, UsageRecord,
+    Call, CallId, Caller, Charge, Clock, Ending, Error, ErrorKind, Hook, Journal, Offer, Operation, Outcome, Timestamp,
+    Trail, Usage, UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::oneshot;
@@ -13,12 +14,20 @@ use tokio::sync::oneshot;
 /// A model name longer than this is cut: it is the caller's text, and may be as long as a body.
 const NAME_BYTES: usize = 256;
 
+/// Where a record goes.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// To the sink with others, by way of the queue; its caller may wait until the sink has it.
+    Queue(OwnedPermit<Item>, Option<Duration>),
+    /// Into the journal, at once.
+    Journal(Arc<dyn Journal>),
+}
+
 /// Writes one record into the place it has: by one of its methods, or when it is dropped.
 #[derive(Debug)]
 pub(super) struct Record {
     /// `None` once it is written.
-    place: Option<OwnedPermit<Item>>,
-    confirm_within: Option<Duration>,
+    place: Option<Place>,
     clock: Arc<dyn Clock>,
     // What is needed of the call, and not the call: its prompt need not stay in memory for as long as
     // the answer streams.
@@ -35,16 +44,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn open<O: Operation>(
-        place: OwnedPermit<Item>,
-        confirm_within: Option<Duration>,
-        clock: Arc<dyn Clock>,
-        call: &Call<O>,
-    ) -> Self {
+    pub(super) fn open<O: Operation>(place: Place, clock: Arc<dyn Clock>, call: &Call<O>) -> Self {
         let model = call.operation.model();
         Self {
             place: Some(place),
-            confirm_within,
             clock,
             id: call.id,
             caller: Arc::clone(&call.caller),
@@ -62,13 +65,10 @@ impl Record {
     /// The call has a reply: the record waits for its end.
     pub(super) fn into_hook(mut self) -> Hook {
         self.first_event_us = Some(self.since_start_us());
-        Box::new(move |ending: &Ending| match self.ended(ending) {
-            None => None,
-            Some(confirmation) => Some(Box::pin(confirmation.wait())),
-        })
+        Box::new(move |ending: &Ending| self.ended(ending))
     }
 
-    fn ended(mut self, ending: &Ending) -> Option<Confirmation> {
+    fn ended(mut self, ending: &Ending) -> Written {
         let served = &ending.served;
         let offer = served.offer.clone().or_else(|| self.trail.offer());
         self.write(offer, ending.usage, ending.waived, |record| {
@@ -84,7 +84,7 @@ impl Record {
 
     /// The call failed before it had a reply. What was sent upstream is waited for like a reply; a
     /// refusal, of which nobody has to pay anything, is not.
-    pub(super) fn failed(mut self, error: &Error) -> Option<Confirmation> {
+    pub(super) fn failed(mut self, error: &Error) -> Written {
         let outcome = match error.kind() {
             _ if self.trail.attempts() == 0 => Outcome::Refused,
             ErrorKind::Cancelled => Outcome::ClientGone,
@@ -101,7 +101,7 @@ impl Record {
 
     /// What was used is what another layer is booking already, such as a quota that settles; else what
     /// the vendor said. Of an attempt that is still with a vendor its prompt is the best estimate.
-    fn without_reply(&mut self, spent: Option<&Usage>, rest: impl FnOnce(&mut UsageRecord)) -> Option<Confirmation> {
+    fn without_reply(&mut self, spent: Option<&Usage>, rest: impl FnOnce(&mut UsageRecord)) -> Written {
         let in_flight = self.trail.in_flight();
         let usage = match self.trail.concluded().or(spent.copied()) {
             Some(used) => used,
@@ -129,7 +129,7 @@ impl Record {
         usage: Usage,
         waived: bool,
         rest: impl FnOnce(&mut UsageRecord),
-    ) -> Option<Confirmation> {
+    ) -> Written {
         let place = self.place.take()?;
         let mut record =
             UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
@@ -146,9 +146,18 @@ impl Record {
         record.duration_us = self.since_start_us();
         record.first_event_us = self.first_event_us;
         rest(&mut record);
-        let (taken, confirmation) = self.confirm_within.map(|within| Confirmation::new(self.id, within)).unzip();
-        place.send(Item { record, taken });
-        confirmation
+        match place {
+            Place::Journal(journal) => journal.settled(&record, &self.trail.windows()),
+            Place::Queue(place, None) => {
+                place.send(Item { record, taken: None });
+                None
+            }
+            Place::Queue(place, Some(within)) => {
+                let (taken, confirmation) = Confirmation::new(self.id, within);
+                place.send(Item { record, taken: Some(taken) });
+                Some(Box::pin(confirmation.wait()))
+            }
+        }
     }
 }
 
@@ -156,10 +165,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.place.is_some() {
-            self.without_reply(None, |record| {
+            // Nobody is left to wait until it is written.
+            drop(self.without_reply(None, |record| {
                 record.outcome = Outcome::ClientGone;
                 record.status = ErrorKind::Cancelled.status();
-            });
+            }));
         }
     }
 }
@@ -174,7 +184,7 @@ pub(super) struct Item {
 
 /// That the sink has taken a record.
 #[derive(Debug)]
-pub(super) struct Confirmation {
+struct Confirmation {
     taken: oneshot::Receiver<()>,
     within: Duration,
     call: CallId,
@@ -188,7 +198,7 @@ impl Confirmation {
 
     /// A sink that does not confirm is no reason to keep an answer back for ever: the record stays in
     /// the queue, and new calls are refused once that is full.
-    pub(super) async fn wait(self) {
+    async fn wait(self) {
         if !matches!(tokio::time::timeout(self.within, self.taken).await, Ok(Ok(()))) {
             tracing::warn!(call = %self.call, within = ?self.within, "a record was not confirmed in time");
         }

@@ -70,6 +70,9 @@ impl Hold {
         if let Some(most) = reservation.charge_at_most {
             trail.charge_at_most(most);
         }
+        if !reservation.windows.is_empty() {
+            trail.hold(Arc::clone(&reservation.windows));
+        }
         Self { open: Some(Open { policy, reservation }), trail, prompt_tokens, markup, verdict: None }
     }
 

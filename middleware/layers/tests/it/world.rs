@@ -356,3 +356,53 @@ impl RateStore for Turnstile {
         })
     }
 }
+
+/// A journal that keeps everything in memory.
+#[allow(dead_code, reason = "the crate's own tests use it, the others need not")]
+#[derive(Debug, Default)]
+pub struct Diary {
+    pub full: std::sync::atomic::AtomicBool,
+    lines: Mutex<Vec<&'static str>>,
+    pub drafts: Mutex<Vec<UsageRecord>>,
+    pub marks: Mutex<Vec<journal::Progress>>,
+    pub records: Mutex<Vec<UsageRecord>>,
+}
+
+#[allow(dead_code, reason = "as above")]
+impl Diary {
+    /// What was written, in order.
+    pub fn lines(&self) -> Vec<&'static str> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    fn room(&self) -> Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(journal::unavailable(std::time::Duration::from_secs(1)));
+        }
+        Ok(())
+    }
+}
+
+impl Journal for Diary {
+    fn admit(&self) -> Result<()> {
+        self.room()
+    }
+
+    fn dispatched(&self, draft: &UsageRecord) -> Result<journal::Written> {
+        self.room()?;
+        self.lines.lock().unwrap().push("dispatched");
+        self.drafts.lock().unwrap().push(draft.clone());
+        Ok(None)
+    }
+
+    fn progressed(&self, mark: &journal::Progress) {
+        self.lines.lock().unwrap().push("progressed");
+        self.marks.lock().unwrap().push(mark.clone());
+    }
+
+    fn settled(&self, record: &UsageRecord, _: &[quota::Window]) -> journal::Written {
+        self.lines.lock().unwrap().push("settled");
+        self.records.lock().unwrap().push(record.clone());
+        None
+    }
+}
