@@ -42,6 +42,21 @@ impl Progress {
     }
 }
 
+/// Where in a journal something is: before it everything was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The number of the file.
+    pub segment: u64,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}+{}", self.segment, self.offset)
+    }
+}
+
 /// Remembers calls over the end of the process.
 ///
 /// A call is admitted, dispatched once for each attempt that is sent, progresses or does not, and is settled exactly once.

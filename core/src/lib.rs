@@ -5,6 +5,8 @@ pub mod call;
 pub mod caller;
 pub mod charge;
 pub mod chat;
+#[cfg(feature = "commerce")]
+pub mod commerce;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod embedding;

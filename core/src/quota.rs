@@ -82,12 +82,22 @@ pub struct Ask {
     pub at: Timestamp,
     /// The most that the call can use.
     pub most: Amounts,
+    /// What it needs to be of any use. Where there is not `most`, a hold may be of less, down to this; the answer is
+    /// made as short as the hold then.
+    pub least: Amounts,
 }
 
 impl Ask {
-    /// What `call` of `caller` asks to hold.
+    /// What `call` of `caller` asks to hold: all of `most`, or nothing.
     pub fn new(call: CallId, caller: Arc<Caller>, model: Arc<str>, at: Timestamp, most: Amounts) -> Self {
-        Self { call, caller, model, at, most }
+        Self { call, caller, model, at, most, least: most }
+    }
+
+    /// The same, content with less.
+    #[must_use]
+    pub fn or_less(mut self, least: Amounts) -> Self {
+        self.least = least;
+        self
     }
 }
 
@@ -133,7 +143,8 @@ impl Reservation {
 /// `conformance::quota_policy` (feature `conformance`).
 #[async_trait]
 pub trait QuotaPolicy: Debug + Send + Sync + 'static {
-    /// Holds `ask.most` in every window that applies, all or nothing.
+    /// Holds `ask.most` in every window that applies, all or nothing; or less of tokens and money, where there is less,
+    /// down to `ask.least`.
     ///
     /// Errors: [`PaymentRequired`](crate::ErrorKind::PaymentRequired) with the limit that refused
     /// ([`crate::Error::refusal`]); [`Unavailable`](crate::ErrorKind::Unavailable) when the limit

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "journal")]
+mod books;
 pub mod cached_keys;
 #[cfg(feature = "journal")]
 pub mod journal;
 mod key;
+#[cfg(feature = "journal")]
+pub mod lease;
 pub mod memory;
 mod paging;
-mod quota;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "secrets")]
@@ -21,12 +24,12 @@ pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 #[cfg(feature = "secrets")]
 pub use memory::MemorySecrets;
-pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+pub use memory::{MemoryBooks, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 #[cfg(feature = "secrets")]
 pub use secret::KeyRing;
 pub use sink::{FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlKeys, SqlQuota, SqlUsage};
+pub use sql::{Database, Migrate, PoolSettings, SqlBooks, SqlKeys, SqlTerms, SqlUsage};
 pub use stores::{OpenSettings, Stores, open};

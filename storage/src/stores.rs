@@ -3,19 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::{Clock, Error, KeyStore, QuotaPolicy, RateStore, Result};
+use aihub_core::{Clock, Error, KeyStore, RateStore, Result};
 
-use crate::memory::{MemoryKeys, MemoryQuota, MemoryRates};
+use crate::memory::{MemoryKeys, MemoryRates};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::sql::{Database, Migrate, PoolSettings, SqlKeys};
+use crate::sql::{Database, Migrate, PoolSettings, SqlBooks, SqlKeys};
 
 /// What is remembered, by port. No trait over them all: who needs one of them takes that one.
 #[derive(Debug, Clone)]
 pub struct Stores {
     /// API keys, where the URL says. Not cached: see [`CachedKeys`](crate::CachedKeys).
     pub keys: Arc<dyn KeyStore>,
-    /// Quotas. In memory, whichever the URL: they count from the start of the process.
-    pub quota: Arc<dyn QuotaPolicy>,
+    /// Usage, quotas and ledger, where the URL says.
+    #[cfg(feature = "journal")]
+    pub books: Arc<dyn aihub_core::commerce::Books>,
+    /// Who lends slices of the quotas that the books count: see [`LeasedQuota`](crate::lease::LeasedQuota).
+    #[cfg(feature = "journal")]
+    pub lender: Arc<dyn crate::lease::Lender>,
     /// Rates. In memory, whichever the URL; for several replicas together see `RedisRates` (feature `redis`).
     pub rates: Arc<dyn RateStore>,
     /// The database behind the keys, for what else it keeps; `None` in memory.
@@ -75,9 +79,14 @@ pub async fn open(url: &str, settings: OpenSettings, clock: Arc<dyn Clock>) -> R
 const KNOWN: &str = "`memory:`, `sqlite://FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`";
 
 fn memory(clock: Arc<dyn Clock>) -> Stores {
+    #[cfg(feature = "journal")]
+    let books = Arc::new(crate::memory::MemoryBooks::new());
     Stores {
         keys: Arc::new(MemoryKeys::new()),
-        quota: Arc::new(MemoryQuota::new()),
+        #[cfg(feature = "journal")]
+        books: Arc::clone(&books) as _,
+        #[cfg(feature = "journal")]
+        lender: books,
         rates: Arc::new(MemoryRates::new(clock)),
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         database: None,
@@ -86,7 +95,14 @@ fn memory(clock: Arc<dyn Clock>) -> Stores {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 fn kept(database: Database, clock: Arc<dyn Clock>) -> Stores {
-    Stores { keys: Arc::new(SqlKeys::new(database.clone())), database: Some(database), ..memory(clock) }
+    let books = Arc::new(SqlBooks::new(database.clone()));
+    Stores {
+        keys: Arc::new(SqlKeys::new(database.clone())),
+        books: Arc::clone(&books) as _,
+        lender: books,
+        database: Some(database),
+        ..memory(clock)
+    }
 }
 
 /// Another database is never put in the place of one that is not built in.

@@ -76,7 +76,8 @@ pub struct Limits {
 impl Limits {
     /// A plan with the limits that a plan has.
     pub fn plan(&self) -> Plan {
-        Plan { monthly_calls: self.calls, monthly_tokens: self.tokens, ..Plan::unlimited("conformance") }
+        let Self { calls, tokens, money } = *self;
+        Plan { monthly_calls: calls, monthly_tokens: tokens, monthly_money: money, ..Plan::unlimited("conformance") }
     }
 
     fn calls(most: u64) -> Self {

@@ -63,6 +63,16 @@ pub enum Most {
     Prepaid,
 }
 
+impl Most {
+    /// Smaller amounts first; what is paid in before all of them, since it is the window's own.
+    pub const fn order(self) -> i64 {
+        match self {
+            Self::Prepaid => i64::MIN,
+            Self::Fixed(most) => most,
+        }
+    }
+}
+
 /// A window, and how much of it may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {

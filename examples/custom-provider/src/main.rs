@@ -10,7 +10,7 @@ use std::time::Duration;
 use aihub_core::model::FixedCatalogue;
 use aihub_core::{
     AccountId, ApiKey, Call, Caller, ChatEvent, ChatRequest, Clock, Model, Offer, Outcome, Plan, PriceList, Provider,
-    SystemClock, Timestamp,
+    SystemClock, Timestamp, quota,
 };
 use aihub_layers::{AccessLayer, FallbackLayer, MeterLayer, Providers, QuotaLayer, Upstream};
 use aihub_storage::{MemoryQuota, MemorySink};
@@ -25,12 +25,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sink = Arc::new(MemorySink::new());
-    let quota = Arc::new(MemoryQuota::new());
+    let policy = Arc::new(MemoryQuota::new());
     let (meter, records) = MeterLayer::start(sink.clone(), Arc::clone(&clock));
     let stack = ServiceBuilder::new()
         .layer(meter)
         .layer(AccessLayer::new(Arc::new(FixedCatalogue::new([model()], &[]))))
-        .layer(QuotaLayer::new(quota.clone()))
+        .layer(QuotaLayer::new(policy.clone()))
         .layer(FallbackLayer::new())
         .service(Upstream::new(Providers::from_iter([Arc::new(Eliza) as Arc<dyn Provider>])));
 
@@ -67,13 +67,14 @@ async fn main() -> Result<(), Failure> {
         println!("{} used {} + {} tokens: {cost}", record.call, record.usage.input, record.usage.output);
         assert_eq!(record.outcome, Outcome::Completed);
     }
-    let standing = quota.standing(caller.account(), clock.now());
-    println!("the quota has settled {} tokens and holds {}", standing.settled.tokens, standing.held.tokens);
+    let limits = quota::limits(&caller, "eliza", clock.now());
+    let counted = policy.used(&limits[0].window).await?;
+    println!("the quota has counted {counted} tokens");
 
     assert_eq!(pieces, 9 + 3, "a piece for each word");
     assert_eq!(records.len(), 2, "one record for each call");
     let recorded: u64 = records.iter().map(|record| record.usage.total_tokens()).sum();
-    assert_eq!((standing.settled.tokens, standing.held.tokens), (recorded, 0), "the books agree");
+    assert_eq!(counted.unsigned_abs(), recorded, "the books agree");
     Ok(())
 }
 

@@ -39,6 +39,11 @@ pub(crate) enum Command {
     /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// What is agreed with an account, and what it has paid in.
+    #[command(subcommand)]
+    Accounts(Accounts),
+    /// Prove that usage, quotas and ledger agree: exit 0, or 1 with everything that is off.
+    Audit,
     /// Set, list and remove secrets, and replace the master key that they are under.
     #[command(subcommand)]
     Secrets(Secrets),
@@ -73,6 +78,62 @@ pub(crate) enum Keys {
         /// The key's id.
         id: aihub_core::KeyId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Accounts {
+    /// Show an account's terms, and what is left of what it has paid in.
+    Show {
+        /// The account.
+        #[arg(long)]
+        account: aihub_core::AccountId,
+    },
+    /// Change an account's terms; what is not named stays as it is.
+    Set(Terms),
+    /// Book what an account has paid in.
+    TopUp {
+        /// The account.
+        #[arg(long)]
+        account: aihub_core::AccountId,
+        /// How much, such as `25.00 USD`.
+        #[arg(long, value_parser = money)]
+        amount: aihub_core::Money,
+        /// What it is known by, such as the number of a transfer: booked once, however often it is said.
+        #[arg(long)]
+        reference: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Terms {
+    /// The account.
+    #[arg(long)]
+    pub(crate) account: aihub_core::AccountId,
+    /// Whom it belongs to.
+    #[arg(long)]
+    pub(crate) organisation: Option<aihub_core::OrganisationId>,
+    /// The time zone that its days and months are of, such as `Europe/Berlin`.
+    #[arg(long)]
+    pub(crate) time_zone: Option<String>,
+    /// The day on which its months begin, or the last day of a month that is shorter.
+    #[arg(long, value_parser = clap::value_parser!(i8).range(1..=31))]
+    pub(crate) anchor_day: Option<i8>,
+    /// It uses only what it has paid in, in this currency.
+    #[arg(long, value_name = "CURRENCY", conflicts_with = "postpaid")]
+    pub(crate) prepaid: Option<aihub_core::Currency>,
+    /// It is billed afterwards.
+    #[arg(long)]
+    pub(crate) postpaid: bool,
+    /// The most that it may be charged in a month, such as `100 USD`; `none` for no limit of its own.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) monthly_money: Option<String>,
+}
+
+fn money(text: &str) -> Result<aihub_core::Money, String> {
+    let wrong = || "write an amount and its currency, such as `25.00 USD`".to_owned();
+    let (amount, currency) = text.trim().split_once(' ').ok_or_else(wrong)?;
+    let currency = currency.trim().parse().map_err(|error: aihub_core::Error| error.to_string())?;
+    aihub_core::Money::parse(amount, currency).map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +214,9 @@ pub(crate) struct Create {
     /// Tokens per calendar month, beside those of the plan.
     #[arg(long)]
     pub(crate) monthly_tokens: Option<u64>,
+    /// Money per month, beside that of the plan, such as `5.00 USD`.
+    #[arg(long, value_parser = money)]
+    pub(crate) monthly_money: Option<aihub_core::Money>,
 }
 
 /// A name that a list of keys can show, one in a line.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aihub_core::{KeyHash, KeyStore};
+use aihub_storage::journal::FileJournal;
 use aihub_storage::redis::Redis;
 use axum::Json;
 use axum::extract::State;
@@ -17,6 +18,7 @@ use utoipa_axum::routes;
 pub(crate) struct Health {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) redis: Option<Redis>,
+    pub(crate) journal: FileJournal,
     pub(crate) providers: usize,
     pub(crate) stop: CancellationToken,
 }
@@ -43,7 +45,7 @@ pub(crate) async fn live() -> Json<Value> {
 
 /// The service can serve
 ///
-/// 503 while the key store or Redis does not answer, while no provider is enabled, and from the moment a
+/// 503 while the key store or Redis does not answer, while nothing can be written down, while no provider is enabled, and from the moment a
 /// stop was asked for, so that a load balancer sends nothing more.
 #[utoipa::path(get, path = "/health/ready", tag = "Health",
     responses((status = 200, description = "It can"), (status = 503, description = "It cannot; the parts say why")))]
@@ -66,15 +68,17 @@ pub(crate) async fn ready(State(health): State<Health>) -> (StatusCode, Json<Val
             }
         },
     };
+    let journal =
+        if health.journal.has_room() { "ok" } else { "full, or its disk fails: nothing is sold until it is not" };
     let providers =
         if health.providers > 0 { "ok" } else { "none is enabled: set OPENROUTER_API_KEY or GEMINI_API_KEY" };
     let running = if health.stop.is_cancelled() { "stopping" } else { "ok" };
-    let ready = keys == "ok" && redis != "unavailable" && health.providers > 0 && running == "ok";
+    let ready = keys == "ok" && redis != "unavailable" && health.providers > 0 && running == "ok" && journal == "ok";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         status,
         Json(
-            json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "redis": redis, "providers": providers, "server": running}),
+            json!({"status": if ready { "ok" } else { "unavailable" }, "keys": keys, "redis": redis, "journal": journal, "providers": providers, "server": running}),
         ),
     )
 }

@@ -72,6 +72,7 @@ async fn create_key(
         limits: KeyLimits {
             requests_per_minute: create.requests_per_minute,
             monthly_calls: create.monthly_calls,
+            monthly_money: create.monthly_money,
             monthly_tokens: create.monthly_tokens,
         },
         expires_at,

@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 well, 64 wrong settings or usage, 1 anything else.
 
+mod accounts;
+mod audit;
+mod bookkeeping;
 mod cli;
 mod compress;
 mod health;
@@ -39,8 +42,8 @@ pub(crate) enum Stop {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Failed(#[from] aihub_core::Error),
-    #[error("{0} usage records could not be delivered; the log holds the reason")]
-    Undelivered(usize),
+    #[error("the books are off in {0} places")]
+    Drift(usize),
     #[error("{what}: {error}")]
     Io { what: String, error: std::io::Error },
 }
@@ -101,6 +104,8 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
         Command::Migrate => store::migrate(&settings).await,
         Command::Backup { file } => store::backup(&settings, &file).await,
         Command::Keys(command) => keys::run(command, &settings).await,
+        Command::Accounts(command) => accounts::run(command, &settings).await,
+        Command::Audit => audit::run(&settings).await,
         Command::Secrets(command) => secrets::run(command, &settings).await,
         Command::Openapi | Command::Settings => Ok(()),
     }

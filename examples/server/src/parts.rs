@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_core::commerce::Books;
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
+use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
+use aihub_storage::CachedKeys;
+use aihub_storage::lease::Lender;
 use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
-use aihub_storage::{CachedKeys, SqlQuota};
 
-use crate::settings::{self, Quotas, Secrets, Settings, SettingsError, check};
+use crate::settings::{self, Secrets, Settings, SettingsError, check};
 use crate::store::{self, Shared};
 use crate::{Stop, pepper};
 
@@ -32,7 +34,8 @@ pub(crate) struct Parts {
     _watching: (Option<KeyWatch>, Option<Listening>),
     pub(crate) pepper: Pepper,
     pub(crate) plans: Arc<Plans>,
-    pub(crate) quota: Arc<dyn QuotaPolicy>,
+    pub(crate) books: Arc<dyn Books>,
+    pub(crate) lender: Arc<dyn Lender>,
     pub(crate) rates: Arc<dyn RateStore>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
@@ -51,10 +54,6 @@ impl Parts {
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
         let keys = Arc::new(CachedKeys::new(keys, Arc::clone(&clock)));
         let heard = push.map(|push| push.listen(Arc::clone(&keys)));
-        let quota: Arc<dyn QuotaPolicy> = match (settings.store.quotas, &stores.database) {
-            (Quotas::Database, Some(database)) => Arc::new(SqlQuota::new(database.clone())),
-            (Quotas::Memory, _) | (Quotas::Database, None) => stores.quota,
-        };
         let told = stores.database.as_ref().and_then(|database| database.watch_keys(Arc::clone(&keys)));
         let rates = redis.clone().map(|redis| Arc::new(RedisRates::new(redis)) as Arc<dyn RateStore>);
         Ok(Self {
@@ -64,7 +63,8 @@ impl Parts {
             pepper,
             store: store::shown(stores.database.as_ref()),
             plans: Arc::new(plans),
-            quota,
+            books: stores.books,
+            lender: stores.lender,
             rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),

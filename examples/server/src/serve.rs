@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::BillingSink;
 use aihub_gateway::Gateway;
-use aihub_layers::MeterLayer;
-use aihub_storage::sink::{Durability, FanOut, JsonLines, LastUse};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::bookkeeping::Bookkeeping;
 use crate::health::Health;
 use crate::parts::Parts;
 use crate::routes::Routes;
@@ -22,14 +20,9 @@ use crate::{Stop, listen, store};
 pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let parts = Parts::new(&settings).await?;
     let stop = CancellationToken::new();
-    // Opened by the process that serves, and by no other: the file is locked.
-    let sink = JsonLines::open(&settings.store.usage_file, Durability::Process).await;
-    let sink = sink.map_err(|error| SettingsError(format!("the setting `store.usage_file` is wrong: {error}")))?;
-    // The file first: it is the books, and the other only says when keys were used last.
-    let last_use = LastUse::new(Arc::clone(&parts.keys), Arc::clone(&parts.clock));
-    let sinks: [Arc<dyn BillingSink>; 2] = [Arc::new(sink), Arc::new(last_use)];
-    let (meter, records) = MeterLayer::start(Arc::new(FanOut::new(sinks)), Arc::clone(&parts.clock));
-    let shared = Shared::new(&parts, meter, &settings);
+    // Opened by the process that serves, and by no other: the journal is locked, and so is the file.
+    let bookkeeping = Bookkeeping::start(&settings, &parts).await?;
+    let shared = Shared::new(&parts, &bookkeeping, &settings);
     let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
     let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
     let default_model = &settings.catalogue.default_model;
@@ -40,6 +33,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let health = Health {
         keys: Arc::clone(&parts.keys),
         redis: parts.redis.clone(),
+        journal: bookkeeping.file(),
         providers: parts.providers.names().len(),
         stop: stop.clone(),
     };
@@ -74,17 +68,11 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let (drain, stalled) = (Duration::from_secs(server.drain_timeout_s), Duration::from_secs(server.write_timeout_s));
     listen::serve(listener, app, stop, drain, stalled).await;
     drop(shared);
-    if let Err(undelivered) = records.drain(Duration::from_secs(10)).await {
-        // Each of them is a call that somebody pays for: the log is the last place to keep them.
-        for record in &undelivered.records {
-            tracing::error!(record = %serde_json::to_string(record).unwrap_or_default(), "undelivered usage record");
-        }
-        return Err(Stop::Undelivered(undelivered.records.len()));
-    }
+    bookkeeping.stop(Duration::from_secs(10)).await;
     Ok(())
 }
 
-/// Does what `serve` does before it opens the usage file and listens, and says what it found.
+/// Does what `serve` does before it opens the journal and listens, and says what it found.
 pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
     let parts = Parts::new(settings).await?;
     if let Some(file) = store::file(settings) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aihub_core::{Call, Error, KeyStore, Operation};
 use aihub_layers::{
-    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, MeterLayer, QuotaLayer, RateLimitLayer,
-    RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
+    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, JournalLayer, MeterLayer, QuotaLayer,
+    RateLimitLayer, RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
 };
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use tower::retry::RetryLayer;
 use tower::util::{BoxCloneSyncService, MapRequestLayer};
 use tower::{Service, ServiceBuilder};
 
+use crate::bookkeeping::Bookkeeping;
 use crate::compress::CompressLayer;
 use crate::parts::Parts;
 use crate::settings::Settings;
@@ -25,7 +26,9 @@ use crate::settings::Settings;
 /// What calls of every operation share: one breaker knows a vendor, whatever it is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    pub(crate) meter: MeterLayer,
+    meter: MeterLayer,
+    quota: QuotaLayer,
+    journal: JournalLayer,
     shed: ShedLayer,
     breaker: BreakerLayer,
     retry: RetryPolicy,
@@ -33,10 +36,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: &Parts, meter: MeterLayer, settings: &Settings) -> Self {
+    pub(crate) fn new(parts: &Parts, bookkeeping: &Bookkeeping, settings: &Settings) -> Self {
         let upstream = &settings.upstream;
         Self {
-            meter,
+            meter: MeterLayer::journaled(bookkeeping.journal(), Arc::clone(&parts.clock)),
+            quota: QuotaLayer::new(bookkeeping.quota()),
+            journal: JournalLayer::new(bookkeeping.journal(), Arc::clone(&parts.clock)),
             shed: ShedLayer::new(settings.server.max_calls_in_flight).with_share(settings.server.max_calls_per_key),
             breaker: BreakerLayer::new(Arc::clone(&parts.clock))
                 .with_threshold(upstream.breaker_failures, 50)
@@ -59,7 +64,7 @@ pub(crate) fn calls<O: Operation>(parts: &Parts, shared: &Shared) -> BoxCloneSyn
         // Above Quota: nothing is held for a call that has no place to run.
         .layer(shared.shed.clone())
         // Below Access, which knows the prices; above Fallback, since one hold covers all attempts.
-        .layer(QuotaLayer::new(Arc::clone(&parts.quota)))
+        .layer(shared.quota.clone())
         // One call in, attempts out: everything below is per upstream.
         .layer(FallbackLayer::new())
         // Above Retry: a call that a retry saved is no fault of the vendor.
@@ -67,6 +72,8 @@ pub(crate) fn calls<O: Operation>(parts: &Parts, shared: &Shared) -> BoxCloneSyn
         .layer(RetryLayer::new(shared.retry.clone()))
         // Innermost: every attempt has its own time.
         .layer(shared.first_event)
+        // Next to the leaf: what is written down is what is sent.
+        .layer(shared.journal.clone())
         .service(Upstream::new(Arc::clone(&parts.providers)));
     BoxCloneSyncService::new(stack)
 }

@@ -24,11 +24,11 @@
 
 mod backlog;
 mod entry;
-mod position;
 mod reader;
 mod recovery;
 mod scan;
 mod segment;
+mod shipper;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use aihub_core::journal::Position;
 use aihub_core::journal::{Progress, Written, unavailable};
 use aihub_core::quota::Window;
 use aihub_core::{Clock, Error, ErrorKind, Journal, Result, UsageRecord};
@@ -48,10 +49,10 @@ use uuid::Uuid;
 pub use crate::sink::Durability;
 use backlog::Mending;
 pub use entry::{Entry, Settled};
-pub use position::Position;
 pub use reader::Reader;
 pub use recovery::{Recovered, Unsettled};
 pub use scan::Broken;
+pub use shipper::Shipper;
 use writer::Writer;
 
 /// How a journal is kept.
@@ -83,6 +84,7 @@ struct Shared {
     folder: PathBuf,
     node: Uuid,
     run: Uuid,
+    begins_at: u64,
     durability: Durability,
     writer: Writer,
     mending: Mending,
@@ -132,6 +134,11 @@ impl FileJournal {
         self.0.run
     }
 
+    /// The segment with which this process began.
+    pub fn begins_at(&self) -> u64 {
+        self.0.begins_at
+    }
+
     /// Where the last entry ends: everything before it can be read.
     pub fn end(&self) -> Position {
         self.0.writer.end()
@@ -140,6 +147,11 @@ impl FileJournal {
     /// Reads from `position` on.
     pub fn read(&self, position: Position) -> Reader {
         Reader::new(self.0.folder.clone(), position)
+    }
+
+    /// Whether a call would be admitted.
+    pub fn has_room(&self) -> bool {
+        !self.0.mending.is_needed() && self.0.writer.left() >= (self.open_calls() + 1).saturating_mul(ROOM)
     }
 
     /// How many admitted calls have not ended.
@@ -177,10 +189,10 @@ impl Shared {
             }
         })?;
         let node = node(&folder, run)?;
-        let (recovered, next) = recovery::recover(&folder)?;
-        let writer = Writer::open(&folder, run, next, segment_bytes, most_bytes)?;
-        let mending = Mending::default();
-        Ok((Self { folder, node, run, durability, writer, mending, open: AtomicU64::new(0), _lock: lock }, recovered))
+        let (recovered, begins_at) = recovery::recover(&folder)?;
+        let writer = Writer::open(&folder, run, begins_at, segment_bytes, most_bytes)?;
+        let (mending, open) = (Mending::default(), AtomicU64::new(0));
+        Ok((Self { folder, node, run, begins_at, durability, writer, mending, open, _lock: lock }, recovered))
     }
 
     /// Writes the end of a call, or keeps it until it can be written.

@@ -4,8 +4,9 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use aihub_core::journal::Position;
+
 use super::entry::{self, Entry, Flaw};
-use super::position::Position;
 use super::segment::{self, HEAD, Segment};
 
 /// Bytes that are read at once.
@@ -29,6 +30,11 @@ impl Reader {
     /// Where the next entry begins.
     pub const fn position(&self) -> Position {
         self.position
+    }
+
+    /// The process that wrote what was read last.
+    pub(super) fn run(&self) -> Option<uuid::Uuid> {
+        self.segment.as_ref().map(|segment| segment.head.run)
     }
 
     /// The next entry before `end`, if there is one.

@@ -53,7 +53,8 @@ impl Unsettled {
 /// Reads everything once, cuts what was left half written, and says with which number to go on.
 pub(super) fn recover(folder: &Path) -> Result<(Recovered, u64), Box<dyn std::error::Error + Send + Sync>> {
     let numbers = segment::numbers(folder)?;
-    let next = numbers.last().map_or(0, |last| last + 1);
+    // From 1 on: books that know nothing of a journal are at segment 0.
+    let next = numbers.last().map_or(1, |last| last + 1);
     let mut segments = Vec::with_capacity(numbers.len());
     for number in numbers {
         segments.extend(Segment::open(folder, number)?);

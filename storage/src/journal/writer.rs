@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aihub_core::journal::Position;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::position::Position;
 use super::segment::{self, HEAD, Head, Segment};
 
 /// Writes on the thread that asks, under a lock that is held for one `pwrite` into the page cache, about a microsecond:

@@ -4,15 +4,21 @@
 //! have nothing to do with each other.
 
 mod billing;
+#[cfg(feature = "journal")]
+mod books;
 mod key;
+#[cfg(feature = "journal")]
 mod quota;
 mod rate;
 #[cfg(feature = "secrets")]
 mod secret;
 
 pub use billing::MemorySink;
+#[cfg(feature = "journal")]
+pub use books::MemoryBooks;
 pub use key::MemoryKeys;
-pub use quota::{MemoryQuota, Standing};
+#[cfg(feature = "journal")]
+pub use quota::MemoryQuota;
 pub use rate::MemoryRates;
 #[cfg(feature = "secrets")]
 pub use secret::{MemoryRows, MemorySecrets};

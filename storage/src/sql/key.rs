@@ -80,10 +80,11 @@ impl SqlKeys {
         let secret = api_key_secrets::table
             .inner_join(api_keys::table)
             .left_join(account_terms::table.on(account_terms::account.eq(api_keys::account)))
-            .filter(api_key_secrets::hash.eq(hash.as_bytes().to_vec()))
-            .select((Row::as_select(), api_key_secrets::ends_at, account_terms::terms.nullable()));
-        let found: Option<(Row, Option<At>, Option<Doc<Terms>>)> =
-            on!(self.database.read, |conn| secret.first(conn)).optional()?;
+            .filter(api_key_secrets::hash.eq(hash.as_bytes().to_vec()));
+        let found: Option<(Row, Option<At>, Option<Doc<Terms>>)> = on!(self.database.read, |conn| secret
+            .select((Row::as_select(), api_key_secrets::ends_at, account_terms::terms.nullable()))
+            .first(conn))
+        .optional()?;
         Ok(found.map(|(row, ends_at, terms)| ApiKey {
             secret_ends_at: ends_at.map(|at| at.0),
             terms: terms.map(|terms| Arc::new(terms.0)).unwrap_or_default(),

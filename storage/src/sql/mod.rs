@@ -4,31 +4,34 @@
 //! column types with a form in each; `schema` is the tables. The other modules know none by name.
 //! Functions generic over the connection were refused: each would need bounds longer than its query.
 
+mod books;
+mod bulk;
 mod connection;
 mod key;
 mod migrate;
 mod notify;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod quota;
 mod schema;
 #[cfg(feature = "secrets")]
 mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod terms;
 mod usage;
 mod values;
 
+pub use books::{Check, SqlBooks};
 pub use connection::{Database, PoolSettings};
 pub use key::SqlKeys;
 pub use migrate::Migrate;
 #[cfg(feature = "postgres")]
 pub use postgres::KeyWatch;
-pub use quota::SqlQuota;
 #[cfg(feature = "secrets")]
 pub use secret::{SqlRows, SqlSecrets};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{backup, verify};
+pub use terms::SqlTerms;
 pub use usage::SqlUsage;
 
 use aihub_core::{Error, ErrorKind};

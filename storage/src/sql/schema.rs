@@ -55,39 +55,150 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::sql::values::Instant;
+
+    windows (subject, unit, span, starts_at) {
+        subject -> Text,
+        unit -> Text,
+        span -> Text,
+        starts_at -> Instant,
+        ends_at -> Nullable<Instant>,
+        most -> Nullable<BigInt>,
+        granted -> BigInt,
+        settled -> BigInt,
+        leased -> BigInt,
+        recalled_at -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Text};
+    use crate::sql::values::{Instant, Uuid};
+
+    leases (run, subject, unit, span, starts_at) {
+        run -> Uuid,
+        subject -> Text,
+        unit -> Text,
+        span -> Text,
+        starts_at -> Instant,
+        amount -> BigInt,
+    }
+}
+
+diesel::table! {
+    use crate::sql::values::{Instant, Uuid};
+
+    runs (run) {
+        run -> Uuid,
+        node -> Uuid,
+        seen_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::BigInt;
+    use crate::sql::values::Uuid;
+
+    journals (node) {
+        node -> Uuid,
+        segment -> BigInt,
+        place -> BigInt,
+        seq -> BigInt,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::BigInt;
     use crate::sql::values::{Instant, Uuid};
 
-    quota_windows (subject, month) {
-        subject -> Uuid,
-        month -> Instant,
-        calls_settled -> BigInt,
-        calls_held -> BigInt,
-        tokens_settled -> BigInt,
-        tokens_held -> BigInt,
-        nanos_settled -> BigInt,
-        nanos_held -> BigInt,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::BigInt;
-    use crate::sql::values::{Document, Instant, Uuid};
-
-    quota_holds (call) {
-        call -> Uuid,
-        account -> Uuid,
-        key -> Uuid,
-        month -> Instant,
+    settlements (node, seq) {
+        node -> Uuid,
+        seq -> BigInt,
+        posting -> Uuid,
         calls -> BigInt,
-        tokens -> BigInt,
-        nanos -> BigInt,
-        asked -> Document,
+        booked_at -> Instant,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+    use diesel::sql_types::Text;
+    use crate::sql::values::{Instant, Uuid};
+
+    postings (id) {
+        id -> Uuid,
+        kind -> Text,
+        source -> Text,
+        effective_at -> Instant,
+        booked_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Text};
+    use crate::sql::values::Uuid;
+
+    posting_lines (posting, account, currency) {
+        posting -> Uuid,
+        account -> Text,
+        currency -> Text,
+        nanos -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Text};
+
+    balances (account, currency) {
+        account -> Text,
+        currency -> Text,
+        nanos -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Integer, Text};
+    use crate::sql::values::{Instant, Uuid};
+
+    usage_rollups (account, width, starts_at, key, model, operation, status, currency) {
+        account -> Uuid,
+        width -> Text,
+        starts_at -> Instant,
+        key -> Uuid,
+        model -> Text,
+        operation -> Text,
+        status -> Integer,
+        currency -> Text,
+        calls -> BigInt,
+        prompt_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        completion_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
+        charge -> BigInt,
+        cost -> BigInt,
+        duration_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+    use crate::sql::values::Instant;
+
+    quota_alerts (subject, unit, span, starts_at, percent) {
+        subject -> Text,
+        unit -> Text,
+        span -> Text,
+        starts_at -> Instant,
+        percent -> Integer,
+        settled -> BigInt,
+        most -> BigInt,
+        raised_at -> Instant,
+        fired_at -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::sql::values::{Document, Instant, Uuid};
 
     usage_records (call, at) {
@@ -97,10 +208,10 @@ diesel::table! {
         key -> Uuid,
         plan -> Text,
         operation -> Text,
-        stream -> Bool,
+        organisation -> Nullable<Uuid>,
+        flags -> Integer,
         model -> Text,
         provider -> Nullable<Text>,
-        served_model -> Nullable<Text>,
         input -> BigInt,
         cache_read -> BigInt,
         cache_write -> BigInt,
@@ -112,18 +223,20 @@ diesel::table! {
         audio_output -> BigInt,
         image_output -> BigInt,
         searches -> BigInt,
-        estimated -> Bool,
         cost -> Nullable<BigInt>,
+        charge -> Nullable<BigInt>,
         cost_currency -> Nullable<Text>,
+        price_version -> Nullable<Text>,
         vendor_cost -> Nullable<BigInt>,
         vendor_currency -> Nullable<Text>,
         outcome -> Text,
         status -> Integer,
         duration_us -> BigInt,
-        first_event_us -> Nullable<BigInt>,
+        posting -> Nullable<Uuid>,
         detail -> Document,
     }
 }
 
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets, account_terms);
+diesel::allow_tables_to_appear_in_same_query!(windows, leases, runs);

@@ -1,10 +1,8 @@
 //! Usage records in a database.
 
-mod insert;
+mod columns;
 mod row;
 mod sum;
-
-use std::sync::Arc;
 
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::quota::Amounts;
@@ -14,12 +12,12 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::SqlError;
-use super::connection::{Database, on};
+use super::bulk::Put as _;
+use super::connection::{Database, on, transact};
 use super::schema::usage_records;
 use super::values::{At, Id};
 use crate::paging::{self, Window};
-use insert::Insert as _;
-use row::Row;
+pub(super) use row::Row;
 
 /// A [`BillingSink`] over the table `usage_records`, and what reads it back.
 ///
@@ -93,7 +91,7 @@ impl SqlUsage {
         account: AccountId,
         after: Option<(At, CallId)>,
         window: Window,
-    ) -> Result<Vec<Row<'static>>, SqlError> {
+    ) -> Result<Vec<Row>, SqlError> {
         let (at, call) = after.unwrap_or((At(Timestamp::MAX), CallId::from_uuid(uuid::Uuid::max())));
         let older = usage_records::at.lt(at).or(usage_records::call.lt(Id::from(call)));
         let query = usage_records::table
@@ -116,9 +114,11 @@ impl SqlUsage {
         Ok(on!(self.database.read, |conn| query.select(sum::columns()).load(conn))?)
     }
 
-    async fn take(&self, records: Arc<[UsageRecord]>) -> Result<(), SqlError> {
-        on!(self.database.write, |conn| conn.insert(records))?;
-        Ok(())
+    async fn take(&self, rows: Vec<Row>) -> Result<(), SqlError> {
+        transact!(self.database.write, |conn| {
+            conn.put(rows).await?;
+            Ok(())
+        })
     }
 }
 
@@ -130,9 +130,9 @@ impl BillingSink for SqlUsage {
         }
         // By call: two processes that deliver the same calls at the same time wait for each other in one
         // order. In different orders Postgres would have to end one of them.
-        let mut records = records.to_vec();
+        let mut records: Vec<&UsageRecord> = records.iter().collect();
         records.sort_by_key(|record| record.call);
-        Ok(self.take(records.into()).await?)
+        Ok(self.take(records.into_iter().map(Row::from).collect()).await?)
     }
 }
 

@@ -1,7 +1,11 @@
 //! What this crate promises, on every store that it has.
 #![expect(clippy::unwrap_used, reason = "everything here is a test or stands under one")]
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod books;
 mod cached;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod leased;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod open;
@@ -19,15 +23,3 @@ mod sink;
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod usage;
-
-/// `policy`, with the limit of money that there is, if there is one.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-fn limited(
-    policy: aihub_storage::SqlQuota,
-    limits: aihub_core::conformance::quota_policy::Limits,
-) -> aihub_storage::SqlQuota {
-    match limits.money {
-        Some(most) => policy.with_monthly_money(most),
-        None => policy,
-    }
-}

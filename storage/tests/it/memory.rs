@@ -55,11 +55,7 @@ mod sink {
 }
 
 async fn under(limits: Limits) -> QuotaFixture {
-    let policy = match limits.money {
-        Some(most) => MemoryQuota::new().with_monthly_money(most),
-        None => MemoryQuota::new(),
-    };
-    QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits)
+    QuotaFixture::new(Arc::new(MemoryQuota::new()) as Arc<dyn QuotaPolicy>, limits)
 }
 
 async fn counting_by(clock: Arc<ManualClock>) -> Arc<dyn RateStore> {
@@ -123,26 +119,19 @@ mod housekeeping {
     }
 
     #[tokio::test]
-    async fn a_standing_tells_used_from_held() {
+    async fn what_was_used_beyond_a_hold_is_counted() {
         let clock = ManualClock::default();
         let quota = MemoryQuota::new();
-        let caller = conformance::caller(AccountId::new(clock.now()), Plan::unlimited("any"));
+        let plan = Plan { monthly_tokens: Some(1_000), ..Plan::unlimited("any") };
+        let caller = conformance::caller(AccountId::new(clock.now()), plan);
         let ask = |tokens| {
-            Ask::new(
-                CallId::new(clock.now()),
-                Arc::clone(&caller),
-                "m".into(),
-                clock.now(),
-                Amounts::call(tokens, None),
-            )
+            let amounts = Amounts::call(tokens, None);
+            Ask::new(CallId::new(clock.now()), Arc::clone(&caller), "m".into(), clock.now(), amounts)
         };
-        let settled = quota.reserve(&ask(100)).await.unwrap();
-        quota.settle(settled, Amounts::call(40, None)).await.unwrap();
         let held = quota.reserve(&ask(7)).await.unwrap();
-        let standing = quota.standing(caller.account(), clock.now());
-        assert_eq!((standing.settled, standing.held), (Amounts::call(40, None), Amounts::call(7, None)));
+        let window = held.windows[0].clone();
+        assert_eq!(quota.used(&window).await.unwrap(), 0);
         quota.settle(held, Amounts::call(9, None)).await.unwrap();
-        let settled = quota.standing(caller.account(), clock.now()).settled;
-        assert_eq!(settled, Amounts::new(2, 49, None), "what was used beyond a hold is counted");
+        assert_eq!(quota.used(&window).await.unwrap(), 9);
     }
 }

@@ -25,13 +25,12 @@ mod quota {
 
     use aihub_core::QuotaPolicy;
     use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
-    use aihub_storage::SqlQuota;
 
     use super::{Schema, conformance};
 
     async fn under(limits: Limits) -> QuotaFixture {
         let schema = Schema::new().await;
-        let policy = crate::limited(SqlQuota::new(schema.open().await), limits);
+        let policy = crate::leased::replicas(&schema.open().await);
         QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits).keeping(schema)
     }
 

@@ -27,14 +27,14 @@ mod quota {
 
     use aihub_core::conformance::quota_policy::{Limits, QuotaFixture};
     use aihub_core::{QuotaPolicy, conformance};
-    use aihub_storage::{Database, Migrate, PoolSettings, SqlQuota};
+    use aihub_storage::{Database, Migrate, PoolSettings};
     use tempfile::TempDir;
 
     async fn under(limits: Limits) -> QuotaFixture {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("hub.db");
         let database = Database::sqlite(&file, PoolSettings::default(), Migrate::Run).await.unwrap();
-        let policy = crate::limited(SqlQuota::new(database), limits);
+        let policy = crate::leased::replicas(&database);
         QuotaFixture::new(Arc::new(policy) as Arc<dyn QuotaPolicy>, limits).keeping(folder)
     }
 

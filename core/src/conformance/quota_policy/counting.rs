@@ -120,17 +120,16 @@ pub async fn keys_of_an_account_share_its_limits(make: impl AsyncFnOnce(Limits) 
     it.policy.subject.reserve(&second(40)).await.map(drop).expect("the rest");
 }
 
-/// The limits of a key hold for that key alone, beside those of its account; they count from the start of the
-/// month also when they are set in the middle of it, and a refusal by one of them holds nothing.
+/// The limits of a key hold for that key alone, beside those of its account, and a refusal by one of them holds nothing.
 pub async fn a_key_has_limits_of_its_own(make: impl AsyncFnOnce(Limits) -> QuotaFixture) {
     let it = make(Limits::tokens(100)).await;
-    drop(it.granted(tokens(20)).await);
     let mut limited = Caller::clone(&it.caller);
     let limits = KeyLimits { monthly_tokens: Some(50), monthly_calls: Some(3), ..KeyLimits::default() };
     limited.key = Arc::new(ApiKey { limits, ..ApiKey::clone(&limited.key) });
     let limited = Arc::new(limited);
     let reserve =
         async |caller: &Arc<Caller>, size| it.policy.subject.reserve(&ask(caller, super::now(), tokens(size))).await;
+    drop(reserve(&limited, 20).await.expect("the first call of the key"));
     assert_eq!(refusal(reserve(&limited, 31).await).limit_source, "key_monthly_tokens");
     drop(reserve(&limited, 29).await.expect("what is left of the key's tokens"));
     drop(reserve(&limited, 0).await.expect("the third call of the key"));

@@ -8,7 +8,7 @@ use aihub_core::model::{FixedCatalogue, ModelKind};
 use aihub_core::plan::{ModelAccess, Plan};
 use aihub_providers::catalogue::{Entry, Vendor};
 
-use super::{Catalogue, Quotas, Settings, SettingsError, load};
+use super::{Catalogue, Settings, SettingsError, load};
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -18,6 +18,9 @@ const MOST_DAYS: u32 = 36_500;
 
 /// More than a Postgres server takes.
 const MOST_CONNECTIONS: usize = 10_000;
+
+/// A pebibyte: no disk has more.
+const MOST_MIB: u64 = 1 << 30;
 
 type Checked = Result<(), SettingsError>;
 
@@ -45,15 +48,17 @@ pub(super) fn settings(settings: &Settings) -> Checked {
                        least 32 characters, such as `openssl rand -hex 32` prints), or `keys.pepper_file`";
         return Err(SettingsError(message.to_owned()));
     }
-    if store.quotas == Quotas::Database && store.url.starts_with("memory:") {
-        return Err(wrong("store.quotas", "database", "`store.url` (DATABASE_URL) names none: leave it at `memory`"));
+    let journal = &settings.journal;
+    if journal.most_mib < journal.segment_mib.saturating_mul(2) {
+        let right = "it has to be at least twice `journal.segment_mib`: one is written, and one is in reserve";
+        return Err(wrong("journal.most_mib", journal.most_mib, right));
+    }
+    if journal.most_mib > MOST_MIB {
+        return Err(wrong("journal.most_mib", journal.most_mib, format!("it has to be at most {MOST_MIB}")));
     }
     if settings.redis.cache_keys && settings.redis.url.is_none() {
         let right = "there is no Redis to keep them in: set `redis.url` (REDIS_URL) as well";
         return Err(wrong("redis.cache_keys", true, right));
-    }
-    if store.usage_file.is_empty() {
-        return Err(wrong("store.usage_file", "", "it has to name a file: without it nothing would be billed"));
     }
     // Also where no secret is read yet: found out now rather than at the first one.
     settings.secrets.keys.as_ref().map(crate::ring::check).transpose()?;
@@ -80,6 +85,12 @@ fn plan(name: &str, plan: &Plan) -> Checked {
     }
     if plan.default_output_tokens == 0 {
         return Err(wrong(&setting("default_output_tokens"), 0, "it has to be at least 1"));
+    }
+    if let Some((place, flaw)) = plan.quotas.iter().enumerate().find_map(|(at, rule)| Some((at, rule.flaw()?))) {
+        return Err(wrong(&setting(&format!("quotas[{place}]")), &plan.quotas[place], flaw));
+    }
+    if plan.monthly_money.is_some_and(|most| most.nanos() < 0) {
+        return Err(wrong(&setting("monthly_money"), plan.monthly_money, "it has to be 0 or more"));
     }
     match &plan.models {
         ModelAccess::Only(ids) if ids.is_empty() => {

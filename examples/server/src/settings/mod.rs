@@ -26,6 +26,7 @@ use value::{networks, positive};
 pub(crate) struct Settings {
     pub(crate) server: Server,
     pub(crate) store: Store,
+    pub(crate) journal: Journal,
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,
     pub(crate) secrets: MasterKeys,
@@ -67,7 +68,6 @@ pub(crate) struct Store {
     pub(crate) acquire_timeout_ms: u64,
     #[serde(deserialize_with = "positive")]
     pub(crate) statement_timeout_ms: u64,
-    pub(crate) quotas: Quotas,
     pub(crate) usage_file: String,
 }
 
@@ -89,12 +89,24 @@ impl std::fmt::Debug for StoreUrl {
     }
 }
 
-/// Where quotas are counted.
+/// What is written down of calls until the books have it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Journal {
+    pub(crate) folder: String,
+    pub(crate) durability: Durability,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) segment_mib: u64,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) most_mib: u64,
+}
+
+/// When something counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Quotas {
-    Memory,
-    Database,
+pub(crate) enum Durability {
+    Process,
+    Disk,
 }
 
 #[derive(Debug, Deserialize)]

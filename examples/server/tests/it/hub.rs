@@ -40,6 +40,7 @@ pub(crate) fn aihub(folder: &std::path::Path, arguments: &[&str]) -> Command {
         }
     }
     command.args(arguments).current_dir(folder).env("AIHUB_SERVER__LISTEN", "127.0.0.1:0");
+    command.env("AIHUB_STORE__USAGE_FILE", "aihub.usage.jsonl");
     command
 }
 

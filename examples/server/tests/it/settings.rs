@@ -45,7 +45,7 @@ fn a_wrong_value_is_named() {
 }
 
 /// Each variable with its value, and what the one line has to say beside the setting.
-const WITHOUT_EFFECT: [(&str, &str, &[&str]); 30] = [
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 32] = [
     ("AIHUB_SERVER__MAX_CALLS_IN_FLIGHT", "0", &["server.max_calls_in_flight` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_CALLS_PER_KEY", "0", &["server.max_calls_per_key` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_BODY_BYTES", "0", &["server.max_body_bytes` = 0", "from 1 to"]),
@@ -60,7 +60,9 @@ const WITHOUT_EFFECT: [(&str, &str, &[&str]); 30] = [
     ("AIHUB_UPSTREAM__BREAKER_WINDOW_S", "0", &["upstream.breaker_window_s` = 0", "from 1 to"]),
     ("AIHUB_UPSTREAM__BREAKER_PAUSE_S", "0", &["upstream.breaker_pause_s` = 0", "from 1 to"]),
     ("AIHUB_KEYS__EXPIRE_AFTER_DAYS", "4000000", &["keys.expire_after_days` = 4000000", "at most 36500"]),
-    ("AIHUB_STORE__USAGE_FILE", "", &["store.usage_file"]),
+    ("AIHUB_JOURNAL__SEGMENT_MIB", "0", &["journal.segment_mib` = 0", "from 1 to"]),
+    ("AIHUB_JOURNAL__MOST_MIB", "100", &["journal.most_mib` = 100", "twice"]),
+    ("AIHUB_PLANS__PRO__QUOTAS", r#"[{per="day"}]"#, &["plans.pro.quotas[0]", "limits nothing"]),
     ("AIHUB_PLANS__PRO__DEFAULT_OUTPUT_TOKENS", "0", &["plans.pro.default_output_tokens` = 0", "at least 1"]),
     ("AIHUB_PLANS__PRO__REQUESTS_PER_MINUTE", "0", &["plans.pro.requests_per_minute` = 0", "leave it out"]),
     ("AIHUB_PLANS__PRO__NAME", "gold", &["plans.pro.name` = \"gold\"", "`pro`"]),

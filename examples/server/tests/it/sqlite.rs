@@ -65,10 +65,8 @@ async fn a_server_that_was_killed_serves_again() {
     let folder = hub.folder.path().to_owned();
     let kept = tempfile::tempdir().unwrap();
     hub.kill();
-    for file in std::fs::read_dir(&folder).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), kept.path().join(file.file_name())).unwrap();
-    }
+    let copied = Command::new("cp").arg("-r").arg(folder.join(".")).arg(kept.path()).status().unwrap();
+    assert!(copied.success());
     drop(hub);
     let again = Hub::start_in(kept);
     let response = again.send(again.request("GET", "/v1/models", &key), "").await;

@@ -1,88 +1,99 @@
 //! A record as its row, both ways.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use aihub_core::model::ModelKind;
-use aihub_core::{AccountId, CallId, Error, ErrorKind, KeyId, Money, Outcome, Result, Usage, UsageRecord};
+use aihub_core::{
+    AccountId, CallId, Error, ErrorKind, Funding, KeyId, Markup, Money, OrganisationId, Outcome, Result, Usage,
+    UsageRecord,
+};
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::sql::schema::usage_records;
 use crate::sql::values::{At, Doc, Id, Tag};
 
-/// A record; borrowed from one to write it, owned when it was read.
+/// A record.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = usage_records)]
-pub(super) struct Row<'a> {
-    pub(super) call: Id,
-    pub(super) at: At,
-    pub(super) account: Id,
-    pub(super) key: Id,
-    pub(super) plan: Cow<'a, str>,
-    pub(super) operation: Cow<'a, str>,
-    pub(super) stream: bool,
-    pub(super) model: Cow<'a, str>,
-    pub(super) provider: Option<Cow<'a, str>>,
-    pub(super) served_model: Option<Cow<'a, str>>,
+pub(in crate::sql) struct Row {
+    pub(in crate::sql) call: Id,
+    pub(in crate::sql) at: At,
+    pub(in crate::sql) account: Id,
+    pub(in crate::sql) key: Id,
+    pub(in crate::sql) plan: String,
+    pub(in crate::sql) operation: String,
+    pub(in crate::sql) organisation: Option<Id>,
+    pub(in crate::sql) flags: i32,
+    pub(in crate::sql) model: String,
+    pub(in crate::sql) provider: Option<String>,
     #[diesel(embed)]
-    pub(super) usage: Buckets,
+    pub(in crate::sql) usage: Buckets,
     #[diesel(embed)]
-    pub(super) money: Costs<'a>,
-    pub(super) outcome: Tag<Outcome>,
-    pub(super) status: i32,
-    pub(super) duration_us: i64,
-    pub(super) first_event_us: Option<i64>,
-    pub(super) detail: Doc<Detail<'a>>,
+    pub(in crate::sql) money: Costs,
+    pub(in crate::sql) outcome: Tag<Outcome>,
+    pub(in crate::sql) status: i32,
+    pub(in crate::sql) duration_us: i64,
+    pub(in crate::sql) posting: Option<Id>,
+    pub(in crate::sql) detail: Doc<Detail>,
 }
 
 /// What was used.
 #[derive(Debug, Clone, Copy, Queryable, Selectable)]
 #[diesel(table_name = usage_records)]
-pub(super) struct Buckets {
-    pub(super) input: i64,
-    pub(super) cache_read: i64,
-    pub(super) cache_write: i64,
-    pub(super) audio_input: i64,
-    pub(super) image_input: i64,
-    pub(super) tool_input: i64,
-    pub(super) output: i64,
-    pub(super) reasoning: i64,
-    pub(super) audio_output: i64,
-    pub(super) image_output: i64,
-    pub(super) searches: i64,
-    pub(super) estimated: bool,
+pub(in crate::sql) struct Buckets {
+    pub(in crate::sql) input: i64,
+    pub(in crate::sql) cache_read: i64,
+    pub(in crate::sql) cache_write: i64,
+    pub(in crate::sql) audio_input: i64,
+    pub(in crate::sql) image_input: i64,
+    pub(in crate::sql) tool_input: i64,
+    pub(in crate::sql) output: i64,
+    pub(in crate::sql) reasoning: i64,
+    pub(in crate::sql) audio_output: i64,
+    pub(in crate::sql) image_output: i64,
+    pub(in crate::sql) searches: i64,
 }
 
 /// What it costs, by us and by the vendor, in nano-units.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = usage_records)]
-pub(super) struct Costs<'a> {
-    pub(super) cost: Option<i64>,
-    pub(super) cost_currency: Option<Cow<'a, str>>,
-    pub(super) vendor_cost: Option<i64>,
-    pub(super) vendor_currency: Option<Cow<'a, str>>,
+pub(in crate::sql) struct Costs {
+    pub(in crate::sql) cost: Option<i64>,
+    pub(in crate::sql) charge: Option<i64>,
+    pub(in crate::sql) cost_currency: Option<String>,
+    pub(in crate::sql) price_version: Option<String>,
+    pub(in crate::sql) vendor_cost: Option<i64>,
+    pub(in crate::sql) vendor_currency: Option<String>,
 }
 
 /// What is only shown. With a column for each there would be more than 32, and diesel for more takes a minute
 /// and gigabytes longer to compile, for everybody who builds this.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Detail<'a> {
+pub(in crate::sql) struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    generation: Option<Cow<'a, str>>,
+    served_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    finish_reason: Option<Cow<'a, str>>,
+    generation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<String>,
     attempts: u32,
     #[serde(default, skip_serializing_if = "nothing")]
     discarded: Usage,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_event_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Markup::is_none")]
+    markup: Markup,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shortfall: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ip: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    user_agent: Option<Cow<'a, str>>,
+    user_agent: Option<String>,
 }
 
-impl<'a> From<&'a UsageRecord> for Row<'a> {
-    fn from(record: &'a UsageRecord) -> Self {
+impl From<&UsageRecord> for Row {
+    fn from(record: &UsageRecord) -> Self {
         Self {
             call: record.call.into(),
             at: At(record.at),
@@ -90,25 +101,25 @@ impl<'a> From<&'a UsageRecord> for Row<'a> {
             key: record.key.into(),
             plan: text(&record.plan),
             operation: text(record.operation),
-            stream: record.stream,
+            organisation: record.organisation.map(|id| Id(*id.as_uuid())),
+            flags: flags(record),
             model: text(&record.model),
             provider: record.provider.as_deref().map(text),
-            served_model: record.served_model.as_deref().map(text),
             usage: record.usage.into(),
             money: Costs::of(record),
             outcome: Tag(record.outcome),
             status: record.status.into(),
             duration_us: signed(record.duration_us),
-            first_event_us: record.first_event_us.map(signed),
+            posting: None,
             detail: Doc(Detail::of(record)),
         }
     }
 }
 
-impl TryFrom<Row<'_>> for UsageRecord {
+impl TryFrom<Row> for UsageRecord {
     type Error = Error;
 
-    fn try_from(row: Row<'_>) -> Result<Self> {
+    fn try_from(row: Row) -> Result<Self> {
         let operation: ModelKind = row.operation.parse().map_err(unreadable)?;
         let mut record = Self::from_parts(
             CallId::from_uuid(row.call.0),
@@ -119,17 +130,39 @@ impl TryFrom<Row<'_>> for UsageRecord {
             operation.into(),
             row.model.into(),
         );
-        record.stream = row.stream;
+        record.organisation = row.organisation.map(|id| OrganisationId::from_uuid(id.0));
+        record.stream = row.flags & STREAM != 0;
+        record.recovered = row.flags & RECOVERED != 0;
         record.provider = row.provider.map(Into::into);
-        record.served_model = row.served_model.map(Into::into);
         record.usage = row.usage.into();
+        record.usage.estimated = row.flags & ESTIMATED != 0;
+        record.charge = money(row.money.charge, row.money.cost_currency.as_deref())?;
+        if row.flags & PREPAID != 0
+            && let Some(charge) = record.charge
+        {
+            record.funding = Funding::Prepaid(charge.currency());
+        }
+        record.price_version = row.money.price_version.map(Into::into);
         record.cost = money(row.money.cost, row.money.cost_currency.as_deref())?;
         record.vendor_cost = money(row.money.vendor_cost, row.money.vendor_currency.as_deref())?;
         record.outcome = row.outcome.0;
         record.status = u16::try_from(row.status).map_err(unreadable)?;
         record.duration_us = unsigned(row.duration_us);
-        record.first_event_us = row.first_event_us.map(unsigned);
-        let Detail { generation, finish_reason, attempts, discarded, ip, user_agent } = row.detail.0;
+        let Detail {
+            served_model,
+            generation,
+            finish_reason,
+            attempts,
+            discarded,
+            first_event_us,
+            markup,
+            shortfall,
+            ip,
+            user_agent,
+        } = row.detail.0;
+        record.served_model = served_model.map(Into::into);
+        record.first_event_us = first_event_us;
+        (record.markup, record.shortfall) = (markup, shortfall);
         record.generation = generation.map(Into::into);
         record.finish_reason = finish_reason.map(Into::into);
         record.attempts = attempts;
@@ -154,7 +187,6 @@ impl From<Usage> for Buckets {
             audio_output: signed(usage.audio_output),
             image_output: signed(usage.image_output),
             searches: signed(usage.searches),
-            estimated: usage.estimated,
         }
     }
 }
@@ -171,34 +203,54 @@ impl From<Buckets> for Usage {
         usage.audio_output = unsigned(buckets.audio_output);
         usage.image_output = unsigned(buckets.image_output);
         usage.searches = unsigned(buckets.searches);
-        usage.estimated = buckets.estimated;
         usage
     }
 }
 
-impl<'a> Detail<'a> {
-    fn of(record: &'a UsageRecord) -> Self {
+impl Detail {
+    fn of(record: &UsageRecord) -> Self {
         Self {
+            served_model: record.served_model.as_deref().map(text),
             generation: record.generation.as_deref().map(text),
             finish_reason: record.finish_reason.as_deref().map(text),
             attempts: record.attempts,
             discarded: record.discarded,
+            first_event_us: record.first_event_us,
+            markup: record.markup,
+            shortfall: record.shortfall,
             ip: record.ip,
             user_agent: record.user_agent.as_deref().map(text),
         }
     }
 }
 
-impl<'a> Costs<'a> {
-    fn of(record: &'a UsageRecord) -> Self {
-        let currency = |money: &'a Option<Money>| money.as_ref().map(|money| Cow::Owned(money.currency().to_string()));
+impl Costs {
+    fn of(record: &UsageRecord) -> Self {
+        let currency = |money: &Option<Money>| money.as_ref().map(|money| money.currency().to_string());
         Self {
             cost: record.cost.map(Money::nanos),
+            charge: record.charge.map(Money::nanos),
             cost_currency: currency(&record.cost),
+            price_version: record.price_version.as_deref().map(text),
             vendor_cost: record.vendor_cost.map(Money::nanos),
             vendor_currency: currency(&record.vendor_cost),
         }
     }
+}
+
+const STREAM: i32 = 1;
+const ESTIMATED: i32 = 2;
+const RECOVERED: i32 = 4;
+const PREPAID: i32 = 8;
+
+fn flags(record: &UsageRecord) -> i32 {
+    let flags = [
+        (STREAM, record.stream),
+        (ESTIMATED, record.usage.estimated),
+        (RECOVERED, record.recovered),
+        (PREPAID, !record.funding.is_postpaid()),
+    ];
+    flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag).sum()
 }
 
 fn money(nanos: Option<i64>, currency: Option<&str>) -> Result<Option<Money>> {
@@ -207,8 +259,8 @@ fn money(nanos: Option<i64>, currency: Option<&str>) -> Result<Option<Money>> {
 }
 
 /// Without NUL, which Postgres refuses in text.
-fn text(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+fn text(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
 }
 
 fn nothing(usage: &Usage) -> bool {

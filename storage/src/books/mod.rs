@@ -1,0 +1,9 @@
+//! What a settlement moves, wherever the books are kept: pure arithmetic over calls that have ended.
+
+mod moves;
+mod posting;
+mod rollup;
+
+pub(crate) use moves::{Leased, Moves, subjects};
+pub(crate) use posting::posting;
+pub(crate) use rollup::{Bucket, Sums, rollups};
