@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
 use crate::money::Money;
+use crate::price::Priced;
 use crate::provider::Provider;
 use crate::reply::{Hook, Served};
 use crate::time::{Clock, Timestamp};
@@ -196,6 +197,11 @@ impl<O> Attempt<O> {
     /// An attempt at `offer` that no hold binds.
     pub fn new(call: Call<O>, offer: Offer) -> Self {
         Self { call, offer, max_output_tokens: None }
+    }
+
+    /// The prices it is made at: those of its offer that were in force when the call was admitted.
+    pub fn prices(&self) -> Option<&Arc<Priced>> {
+        self.offer.prices.at(self.call.received_at)
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aihub_core::model::ModelKind;
-use aihub_core::price::{Price, Rates, Tier};
-use aihub_core::{Currency, Error, Model, Offer, PriceList, Result};
+use aihub_core::price::{Price, PriceBook, Rates, Tier};
+use aihub_core::{Currency, Error, Model, Offer, PriceList, Result, Timestamp};
 use serde::Deserialize;
 
 const SHIPPED: &str = include_str!("../models.json");
@@ -65,6 +65,9 @@ pub struct Entry {
     /// Prices for long prompts.
     #[serde(default)]
     pub tiers: Vec<TierPrices>,
+    /// What the list price is from some instant on, instead.
+    #[serde(default)]
+    pub dated: Vec<DatedPrices>,
     /// `surcharge` where writing to the cache costs its price on top of the input's.
     #[serde(default)]
     pub cache_write_mode: Option<String>,
@@ -118,6 +121,42 @@ pub struct NativePrices {
     /// Prices for long prompts.
     #[serde(default)]
     pub tiers: Vec<TierPrices>,
+    /// What a batch costs; the same where it is absent.
+    #[serde(default)]
+    pub batch: Option<Prices>,
+    /// What the prices are from some instant on, instead.
+    #[serde(default)]
+    pub dated: Vec<DatedPrices>,
+}
+
+/// The base, for long prompts, and in a batch.
+type Written<'a> = (&'a Prices, &'a [TierPrices], Option<&'a Prices>);
+
+impl NativePrices {
+    /// Its name, what it always cost, and what it costs from when on. Without an input price at the beginning there
+    /// is nothing to sell before the first date.
+    fn book(&self) -> (String, Option<Written<'_>>, &[DatedPrices]) {
+        let begins = self.dated.is_empty() || self.prices.input.is_some();
+        (self.model.clone(), begins.then_some((&self.prices, &*self.tiers, self.batch.as_ref())), &self.dated)
+    }
+}
+
+/// Prices that hold from an instant on, until the next ones do. What they omit follows its direction, and not what was
+/// before: each stands for itself, so that none is changed by taking out another.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct DatedPrices {
+    /// The first instant of the prices.
+    pub valid_from: Timestamp,
+    /// The base prices.
+    #[serde(flatten)]
+    pub prices: Prices,
+    /// Prices for long prompts.
+    #[serde(default)]
+    pub tiers: Vec<TierPrices>,
+    /// What a batch costs; the same where it is absent.
+    #[serde(default)]
+    pub batch: Option<Prices>,
 }
 
 #[derive(Deserialize)]
@@ -145,14 +184,14 @@ pub fn read(json: &str) -> Result<Vec<Entry>> {
 }
 
 impl Entry {
-    /// The model as the enabled `providers` (name and vendor) serve it, cheapest first; `None` when
-    /// none of them does.
+    /// The model as the enabled `providers` (name and vendor) serve it, cheapest first by the prices in force at `at`
+    /// (an offer that is not sold yet is last); `None` when none of them serves it.
     ///
     /// # Errors
     ///
     /// [`Invalid`](aihub_core::ErrorKind::Invalid) when a price is negative or none, or the kind is
     /// unknown: a catalogue that cannot be read whole is not sold in part.
-    pub fn model(&self, providers: &[(Arc<str>, Vendor)]) -> Result<Option<Model>> {
+    pub fn model(&self, providers: &[(Arc<str>, Vendor)], at: Timestamp) -> Result<Option<Model>> {
         let wrong = |error: Error| Error::invalid(format!("models.{}", self.id), format!("`{}`: {error}", self.id));
         let kind: ModelKind = self
             .kind
@@ -163,7 +202,9 @@ impl Entry {
             offers.extend(self.offer(name, *vendor).map_err(wrong)?);
         }
         // A stable sort: vendors of equal price stay in the order of `Vendor`.
-        offers.sort_by_key(|(vendor, offer)| (blended(&offer.prices), *vendor as u8));
+        offers.sort_by_key(|(vendor, offer)| {
+            (offer.prices.at(at).map_or(i64::MAX, |prices| blended(&prices.list)), *vendor as u8)
+        });
         let offers: Vec<_> = offers.into_iter().map(|(_, offer)| offer).collect();
         Ok((!offers.is_empty()).then(|| Model {
             id: Arc::from(&*self.id),
@@ -181,19 +222,27 @@ impl Entry {
     }
 
     fn offer(&self, provider: &Arc<str>, vendor: Vendor) -> Result<Option<(Vendor, Offer)>> {
-        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge");
-        let listed = |id: &Option<String>| Some((id.clone()?, self.usd_per_mtok.as_ref()?, &self.tiers));
-        let native = |own: &'_ NativePrices| (own.model.clone(), own.prices.clone(), own.tiers.clone());
+        let listed = |id: &Option<String>| {
+            let prices = self.usd_per_mtok.as_ref().map(|prices| (prices, &*self.tiers, None));
+            Some((id.clone()?, prices, &*self.dated))
+        };
         let found = match (self.offers.get(&**provider), vendor, &self.gemini_native) {
-            (Some(own), _, _) | (None, Vendor::Gemini, Some(own)) => Some(native(own)),
-            (None, Vendor::Gemini, None) => listed(&self.gemini_id).map(|(id, p, t)| (id, p.clone(), t.clone())),
-            (None, Vendor::OpenRouter, _) => listed(&self.openrouter_id).map(|(id, p, t)| (id, p.clone(), t.clone())),
+            (Some(own), _, _) | (None, Vendor::Gemini, Some(own)) => Some(own.book()),
+            (None, Vendor::Gemini, None) => listed(&self.gemini_id),
+            (None, Vendor::OpenRouter, _) => listed(&self.openrouter_id),
             (None, Vendor::OpenAi, _) => None,
         };
-        let Some((model, prices, tiers)) = found else { return Ok(None) };
-        let surcharge = surcharge && vendor == Vendor::OpenRouter;
-        let prices = Arc::new(price_list(&prices, &tiers, surcharge)?);
-        Ok(Some((vendor, Offer { provider: Arc::clone(provider), model: model.into(), prices })))
+        let Some((model, always, dated)) = found else { return Ok(None) };
+        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge") && vendor == Vendor::OpenRouter;
+        let always = always.map(|prices| (Timestamp::MIN, prices));
+        let dated = dated.iter().map(|dated| (dated.valid_from, (&dated.prices, &*dated.tiers, dated.batch.as_ref())));
+        let lists = always.into_iter().chain(dated).map(|(from, (prices, tiers, batch))| {
+            let list = price_list(prices, tiers, batch, surcharge)?;
+            Ok((from, list))
+        });
+        let book = PriceBook::new(lists.collect::<Result<Vec<_>>>()?)?;
+        // A model that was never given a price is not sold, today or ever.
+        Ok((!book.lists().is_empty()).then(|| (vendor, Offer::new(Arc::clone(provider), model, book))))
     }
 }
 
@@ -203,13 +252,19 @@ fn blended(prices: &PriceList) -> i64 {
     rates.input.pico().saturating_mul(3).saturating_add(rates.output.pico())
 }
 
-fn price_list(prices: &Prices, tiers: &[TierPrices], surcharge: bool) -> Result<PriceList> {
+fn price_list(prices: &Prices, tiers: &[TierPrices], batch: Option<&Prices>, surcharge: bool) -> Result<PriceList> {
     let base = rates(prices, None, surcharge)?;
     let tiers = tiers.iter().map(|tier| {
         let rates = rates(&tier.prices, Some(&base), surcharge)?;
         Ok(Tier { prompt_tokens_above: tier.prompt_tokens_above, rates })
     });
-    Ok(PriceList::new(Currency::USD, base, tiers.collect::<Result<_>>()?))
+    let tiers: Vec<_> = tiers.collect::<Result<_>>()?;
+    let list = PriceList::new(Currency::USD, base, tiers.clone());
+    Ok(match batch {
+        // No vendor says what a long prompt costs in a batch: no less than outside of one.
+        Some(batch) => list.with_batch(rates(batch, None, surcharge)?, tiers),
+        None => list,
+    })
 }
 
 fn rates(prices: &Prices, base: Option<&Rates>, surcharge: bool) -> Result<Rates> {
@@ -236,13 +291,15 @@ fn rates(prices: &Prices, base: Option<&Rates>, surcharge: bool) -> Result<Rates
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     fn both() -> Vec<(Arc<str>, Vendor)> {
         vec![("openrouter".into(), Vendor::OpenRouter), ("gemini".into(), Vendor::Gemini)]
     }
 
     #[test]
     fn the_shipped_file_is_sound_and_rich() {
-        let models: Vec<_> = shipped().unwrap().iter().filter_map(|entry| entry.model(&both()).unwrap()).collect();
+        let models: Vec<_> = shipped().unwrap().iter().filter_map(|entry| entry.model(&both(), NOW).unwrap()).collect();
         assert!(models.len() >= 50);
         assert!(models.iter().any(|model| model.kind == ModelKind::Embedding));
         assert!(models.iter().any(|model| model.basic) && models.iter().any(|model| !model.basic));
@@ -252,23 +309,55 @@ mod tests {
     fn at_equal_prices_the_maker_of_the_model_comes_first() {
         let entries = shipped().unwrap();
         let flash = entries.iter().find(|entry| entry.id == "google/gemini-2.5-flash").unwrap();
-        let model = flash.model(&both()).unwrap().unwrap();
+        let model = flash.model(&both(), NOW).unwrap().unwrap();
         assert_eq!(model.offers.iter().map(|offer| &*offer.provider).collect::<Vec<_>>(), ["gemini", "openrouter"]);
-        let alone = flash.model(&both()[..1]).unwrap().unwrap();
+        let alone = flash.model(&both()[..1], NOW).unwrap().unwrap();
         assert_eq!(alone.offers.len(), 1);
-        assert_eq!(alone.offers[0].prices.base().cache_write.pico(), 300_000 + 83_333);
+        assert_eq!(alone.offers[0].prices.at(NOW).unwrap().list.base().cache_write.pico(), 300_000 + 83_333);
     }
 
     #[test]
     fn nobody_serves_a_model_whose_vendor_is_off() {
         let entries = shipped().unwrap();
         let mini = entries.iter().find(|entry| entry.id == "openai/gpt-5.4-mini").unwrap();
-        assert!(mini.model(&both()[1..]).unwrap().is_none());
+        assert!(mini.model(&both()[1..], NOW).unwrap().is_none());
+    }
+
+    #[test]
+    fn prices_have_dates() {
+        let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m",
+            "usd_per_mtok":{"input":"1","output":"2"},
+            "dated":[{"valid_from":"2026-06-01T00:00:00Z","input":"3","output":"4","tiers":[{"prompt_tokens_above":9,"input":"5"}]}],
+            "offers":{"gemini":{"model":"g","dated":[{"valid_from":"2026-06-01T00:00:00Z","input":"0.5","output":"0"}]}}}]}"#;
+        let entry = &read(json).unwrap()[0];
+        let (may, june) = ("2026-05-31T23:59:59Z".parse().unwrap(), "2026-06-01T00:00:00Z".parse().unwrap());
+        let sold = |at| {
+            let model = entry.model(&both(), at).unwrap().unwrap();
+            let price = |offer: &Offer| Some(offer.prices.at(at)?.list.rates(10).input.pico() / 1_000);
+            model.offers.iter().map(|offer| (offer.provider.to_string(), price(offer))).collect::<Vec<_>>()
+        };
+        assert_eq!(sold(may), [("openrouter".to_owned(), Some(1_000)), ("gemini".to_owned(), None)]);
+        assert_eq!(sold(june), [("gemini".to_owned(), Some(500)), ("openrouter".to_owned(), Some(5_000))]);
+        let twice = json.replace(
+            r#""input":"0.5","output":"0"}"#,
+            r#""input":"0.5"},{"valid_from":"2026-06-01T00:00:00Z","input":"1"}"#,
+        );
+        assert!(read(&twice).unwrap()[0].model(&both(), may).is_err());
+    }
+
+    #[test]
+    fn a_batch_has_the_prices_that_the_vendor_lists() {
+        let entries = shipped().unwrap();
+        let pro = entries.iter().find(|entry| entry.id == "google/gemini-2.5-pro").unwrap();
+        let offers = pro.model(&both()[1..], NOW).unwrap().unwrap().offers;
+        let list = &offers[0].prices.at(NOW).unwrap().list;
+        assert_eq!((list.base().output.pico(), list.for_batch().base().output.pico()), (10_000_000, 5_000_000));
+        assert_eq!(list.for_batch().rates(200_001), list.rates(200_001), "unknown is no discount");
     }
 
     #[test]
     fn a_sentinel_price_is_refused() {
         let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m","usd_per_mtok":{"input":"-1","output":"-1"}}]}"#;
-        assert!(read(json).unwrap()[0].model(&both()).is_err());
+        assert!(read(json).unwrap()[0].model(&both(), NOW).is_err());
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
+use aihub_core::{
+    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock, Timestamp,
+};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
@@ -45,7 +47,7 @@ impl Parts {
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(settings, &vendors)?;
+        let catalogue = models(settings, &vendors, clock.now())?;
         let stores = store::open(settings, &clock).await?;
         let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
@@ -123,7 +125,7 @@ fn keys_of(provider: &settings::Provider) -> Result<Secrets, String> {
 }
 
 /// What the enabled providers sell.
-fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCatalogue, Stop> {
+fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)], at: Timestamp) -> Result<FixedCatalogue, Stop> {
     let over = &settings.catalogue;
     let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
     let mut entries = catalogue::shipped()?;
@@ -136,7 +138,7 @@ fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCa
     check::offers(&entries, vendors)?;
     let mut models = Vec::with_capacity(entries.len());
     for entry in &entries {
-        if let Some(mut model) = entry.model(vendors).map_err(|error| wrong(format!("is wrong: {error}")))? {
+        if let Some(mut model) = entry.model(vendors, at).map_err(|error| wrong(format!("is wrong: {error}")))? {
             model.fallbacks = over.fallbacks.get(&*model.id).cloned().unwrap_or_default();
             models.push(model);
         }

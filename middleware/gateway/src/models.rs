@@ -1,6 +1,6 @@
 //! The lists of models: `OpenAI`'s form with prices beside, and the developer form.
 
-use aihub_core::{Error, ErrorKind, Model};
+use aihub_core::{Error, ErrorKind, Model, Timestamp};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -62,8 +62,9 @@ pub(crate) struct ModelList {
     data: Vec<ModelCard>,
 }
 
-fn card(model: &Model, door: &Door) -> Option<ModelCard> {
-    let prices = &model.offers.first()?.prices;
+/// `None` while no offer has a price in force: what is not priced is not sold.
+fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
+    let prices = &model.offers.iter().find_map(|offer| offer.prices.at(at))?.list;
     let rates = prices.base();
     Some(ModelCard {
         id: model.id.to_string(),
@@ -88,7 +89,8 @@ fn card(model: &Model, door: &Door) -> Option<ModelCard> {
 }
 
 fn all(gateway: &Gateway, door: &Door) -> Json<ModelList> {
-    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door)).collect();
+    let at = gateway.0.clock.now();
+    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door, at)).collect();
     Json(ModelList { object: "list", data })
 }
 
@@ -121,7 +123,7 @@ pub(crate) async fn retrieve_model(
     Path(id): Path<String>,
 ) -> Result<Json<ModelCard>, Failure> {
     let model = gateway.0.catalogue.find(&id);
-    let card = model.and_then(|model| card(&model, &door));
+    let card = model.and_then(|model| card(&model, &door, gateway.0.clock.now()));
     let unknown = || {
         let shown: String = id.chars().take(100).collect();
         Error::new(ErrorKind::NotFound, format!("There is no model `{shown}`: ask for the list of models"))

@@ -43,9 +43,9 @@ impl Estimate {
     /// `None` when that is not one known amount: no offer, an overflow, more than one currency.
     fn cost<O>(&self, routed: &Routed<O>, per_choice: u64) -> Option<Money> {
         let markup = routed.call.caller.plan.markup;
-        let bounds = routed.offers().map(|(model, offer)| {
+        let bounds = routed.priced().map(|(model, _, prices)| {
             let tokens = cap(model, per_choice).saturating_mul(self.choices);
-            offer.prices.bound(self.prompt_tokens, tokens).and_then(|bound| markup.on(bound))
+            prices.list.bound(self.prompt_tokens, tokens).and_then(|bound| markup.on(bound))
         });
         bounds
             .reduce(|worst, next| match (worst?, next?) {

@@ -22,7 +22,7 @@ fn holds_the_worst_price_of_any_offer_fallbacks_included() {
     let estimate = Estimate::of(&routed);
     let prompt = estimate.prompt_tokens;
     assert_eq!((estimate.most.calls, estimate.most.tokens), (1, prompt + 10));
-    let dollars = |per_million: &str| world::offer("x", per_million).prices.bound(prompt, 10);
+    let dollars = |per_million: &str| world::prices(per_million).bound(prompt, 10);
     assert_eq!(estimate.most.money, dollars("3"));
     routed.fallbacks.push(Arc::new(world::model("other", vec![world::offer("first", "5")])));
     assert_eq!(Estimate::of(&routed).most.money, dollars("5"));
@@ -51,25 +51,23 @@ fn no_more_is_held_than_any_model_on_the_route_can_give() {
 
 #[test]
 fn a_cost_that_is_not_one_amount_is_unknown() {
-    let mut yen = world::offer("second", "1");
-    let rates = *yen.prices.base();
-    yen.prices = Arc::new(PriceList::new("JPY".parse().unwrap(), rates, Vec::new()));
+    let yen = PriceList::new("JPY".parse().unwrap(), *world::prices("1").base(), Vec::new());
+    let yen = Offer::new("second", "m-1", yen);
     assert_eq!(Estimate::of(&routed("", vec![world::offer("first", "1"), yen])).most.money, None);
     assert_eq!(Estimate::of(&routed("", Vec::new())).most.money, None);
 }
 
 #[test]
 fn money_that_is_short_shortens_the_answer_exactly() {
-    let mut tiered = world::offer("first", "1");
     let dear = aihub_core::price::Rates::flat(Price::per_million("2").unwrap(), Price::per_million("9").unwrap());
     let tier = Tier { prompt_tokens_above: 3, rates: dear };
-    tiered.prices = Arc::new(PriceList::new(Currency::USD, *tiered.prices.base(), vec![tier]));
-    let routed = routed(r#","max_tokens":1000"#, vec![tiered.clone()]);
+    let tiered = PriceList::new(Currency::USD, *world::prices("1").base(), vec![tier]);
+    let routed = routed(r#","max_tokens":1000"#, vec![Offer::new("first", "m-1", tiered.clone())]);
     let estimate = Estimate::of(&routed);
     let mut held = estimate.most;
-    held.money = tiered.prices.bound(estimate.prompt_tokens, 321);
+    held.money = tiered.bound(estimate.prompt_tokens, 321);
     assert_eq!(estimate.bound(&routed, held).unwrap(), Some(321));
-    held.money = tiered.prices.bound(estimate.prompt_tokens, 0);
+    held.money = tiered.bound(estimate.prompt_tokens, 0);
     let refused = estimate.bound(&routed, held).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PaymentRequired);
 }
