@@ -25,6 +25,7 @@ pub mod rate;
 pub mod reply;
 pub mod secret;
 pub mod time;
+pub mod tokens;
 pub mod usage;
 
 pub use billing::{BillingSink, UsageRecord};

@@ -2,15 +2,19 @@
 
 use aihub_core::error::Refusal;
 use aihub_core::quota::Amounts;
-use aihub_core::{Error, ErrorKind, Model, Money, Operation};
+use aihub_core::tokens::Family;
+use aihub_core::{Error, ErrorKind, Model, Money, Offer, Operation};
 
 use crate::access::Routed;
 
 /// The most that a call can use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Estimate {
+    /// By the vocabulary of whoever may come to serve the call and counts most.
     pub(super) prompt_tokens: u64,
     pub(super) most: Amounts,
+    /// As the operation tells it, before anybody's vocabulary.
+    counted: u64,
     choices: u64,
     /// Output tokens per choice: what the caller named, else what its plan says.
     per_choice: u64,
@@ -27,7 +31,12 @@ impl Estimate {
         let per_choice = named.unwrap_or(routed.call.caller.plan.default_output_tokens);
         let reachable = routed.models().map(|model| cap(model, per_choice)).max().unwrap_or(per_choice);
         let mut estimate = Self {
-            prompt_tokens: demand.prompt_tokens,
+            prompt_tokens: routed
+                .offers()
+                .map(|(model, offer)| prompt(model, offer, demand.prompt_tokens))
+                .max()
+                .unwrap_or(demand.prompt_tokens),
+            counted: demand.prompt_tokens,
             most: Amounts::default(),
             choices,
             per_choice,
@@ -43,9 +52,9 @@ impl Estimate {
     /// `None` when that is not one known amount: no offer, an overflow, more than one currency.
     fn cost<O>(&self, routed: &Routed<O>, per_choice: u64) -> Option<Money> {
         let markup = routed.call.caller.plan.markup;
-        let bounds = routed.priced().map(|(model, _, prices)| {
+        let bounds = routed.priced().map(|(model, offer, prices)| {
             let tokens = cap(model, per_choice).saturating_mul(self.choices);
-            prices.list.bound(self.prompt_tokens, tokens).and_then(|bound| markup.on(bound))
+            prices.list.bound(prompt(model, offer, self.counted), tokens).and_then(|bound| markup.on(bound))
         });
         bounds
             .reduce(|worst, next| match (worst?, next?) {
@@ -104,6 +113,15 @@ impl Estimate {
 
 fn cap(model: &Model, per_choice: u64) -> u64 {
     model.max_output_tokens.map_or(per_choice, |most| per_choice.min(most))
+}
+
+/// What a prompt counts in the vocabulary of the model that an offer is of: its vendor's name tells, or else ours.
+fn prompt(model: &Model, offer: &Offer, counted: u64) -> u64 {
+    let family = match Family::of(&offer.model) {
+        Family::Other => Family::of(&model.id),
+        known => known,
+    };
+    family.tokens(counted)
 }
 
 #[cold]

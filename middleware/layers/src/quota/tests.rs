@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aihub_core::price::Tier;
+use aihub_core::tokens::Family;
 use aihub_core::{Call, ChatReply, ChatRequest, Currency, Error, ErrorKind, Offer, Price, PriceList};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -36,6 +37,18 @@ fn the_plan_speaks_for_a_caller_who_named_nothing_for_each_choice() {
     let three = estimate(r#","n":3"#);
     assert_eq!(three.most.tokens, three.prompt_tokens + 300);
     assert_eq!(one.bound(&routed("", vec![world::offer("first", "1")]), one.most).unwrap(), Some(100));
+}
+
+#[test]
+fn a_prompt_counts_by_the_vocabulary_of_whoever_serves_it() {
+    let (cheap, dear) = (world::prices("1"), world::prices("2"));
+    let estimate = |offers| Estimate::of(&routed(r#","max_tokens":1"#, offers));
+    let newer = estimate(vec![Offer::new("first", "gpt-4o", dear.clone())]);
+    let unknown = estimate(vec![Offer::new("first", "house-1", cheap.clone())]);
+    assert_eq!(unknown.prompt_tokens, Family::Other.tokens(newer.prompt_tokens));
+    let both = estimate(vec![Offer::new("first", "gpt-4o", dear.clone()), Offer::new("second", "house-1", cheap)]);
+    assert_eq!(both.prompt_tokens, unknown.prompt_tokens);
+    assert_eq!(both.most.money, dear.bound(newer.prompt_tokens, 1), "each offer at its own count");
 }
 
 #[test]
