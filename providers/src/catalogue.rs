@@ -1,13 +1,18 @@
 //! The models that are shipped as data (`models.json`), and what becomes of them when some vendors
 //! are enabled and others are not.
 
+pub mod import;
+mod prices;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aihub_core::model::ModelKind;
-use aihub_core::price::{Price, PriceBook, Rates, Tier};
-use aihub_core::{Currency, Error, Model, Offer, PriceList, Result, Timestamp};
+use aihub_core::price::PriceBook;
+use aihub_core::{Error, Model, Offer, PriceList, Result, Timestamp};
 use serde::Deserialize;
+
+pub use prices::{DatedPrices, NativePrices, Prices, TierPrices, Written};
 
 const SHIPPED: &str = include_str!("../models.json");
 
@@ -79,86 +84,6 @@ pub struct Entry {
     pub offers: BTreeMap<String, NativePrices>,
 }
 
-/// US dollars per million tokens, as decimal strings; an absent one follows its direction.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[non_exhaustive]
-pub struct Prices {
-    /// Prompt tokens.
-    #[serde(default)]
-    pub input: Option<String>,
-    /// Tokens of the answer.
-    #[serde(default)]
-    pub output: Option<String>,
-    /// Prompt tokens read from the cache.
-    #[serde(default)]
-    pub cache_read: Option<String>,
-    /// Prompt tokens written to the cache.
-    #[serde(default)]
-    pub cache_write: Option<String>,
-    /// Prompt tokens of audio.
-    #[serde(default)]
-    pub audio_input: Option<String>,
-}
-
-/// Prices that hold for the whole call above a threshold.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TierPrices {
-    /// Strictly more prompt tokens than this.
-    pub prompt_tokens_above: u64,
-    /// What differs from the base.
-    #[serde(flatten)]
-    pub prices: Prices,
-}
-
-/// A vendor's own name and prices of a model.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NativePrices {
-    /// The vendor's name of the model.
-    pub model: String,
-    /// The base prices.
-    #[serde(flatten)]
-    pub prices: Prices,
-    /// Prices for long prompts.
-    #[serde(default)]
-    pub tiers: Vec<TierPrices>,
-    /// What a batch costs; the same where it is absent.
-    #[serde(default)]
-    pub batch: Option<Prices>,
-    /// What the prices are from some instant on, instead.
-    #[serde(default)]
-    pub dated: Vec<DatedPrices>,
-}
-
-/// The base, for long prompts, and in a batch.
-type Written<'a> = (&'a Prices, &'a [TierPrices], Option<&'a Prices>);
-
-impl NativePrices {
-    /// Its name, what it always cost, and what it costs from when on. Without an input price at the beginning there
-    /// is nothing to sell before the first date.
-    fn book(&self) -> (String, Option<Written<'_>>, &[DatedPrices]) {
-        let begins = self.dated.is_empty() || self.prices.input.is_some();
-        (self.model.clone(), begins.then_some((&self.prices, &*self.tiers, self.batch.as_ref())), &self.dated)
-    }
-}
-
-/// Prices that hold from an instant on, until the next ones do. What they omit follows its direction, and not what was
-/// before: each stands for itself, so that none is changed by taking out another.
-#[derive(Debug, Clone, Deserialize)]
-#[non_exhaustive]
-pub struct DatedPrices {
-    /// The first instant of the prices.
-    pub valid_from: Timestamp,
-    /// The base prices.
-    #[serde(flatten)]
-    pub prices: Prices,
-    /// Prices for long prompts.
-    #[serde(default)]
-    pub tiers: Vec<TierPrices>,
-    /// What a batch costs; the same where it is absent.
-    #[serde(default)]
-    pub batch: Option<Prices>,
-}
-
 #[derive(Deserialize)]
 struct File {
     models: Vec<Entry>,
@@ -222,69 +147,85 @@ impl Entry {
     }
 
     fn offer(&self, provider: &Arc<str>, vendor: Vendor) -> Result<Option<(Vendor, Offer)>> {
-        let listed = |id: &Option<String>| {
-            let prices = self.usd_per_mtok.as_ref().map(|prices| (prices, &*self.tiers, None));
-            Some((id.clone()?, prices, &*self.dated))
+        let (place, model) = match (self.offers.get(&**provider), vendor, &self.gemini_native) {
+            (Some(own), _, _) => (Place::Own(provider.to_string()), Some(&own.model)),
+            (None, Vendor::Gemini, Some(own)) => (Place::Gemini, Some(&own.model)),
+            (None, Vendor::Gemini, None) => (Place::List, self.gemini_id.as_ref()),
+            (None, Vendor::OpenRouter, _) => (Place::List, self.openrouter_id.as_ref()),
+            (None, Vendor::OpenAi, _) => return Ok(None),
         };
-        let found = match (self.offers.get(&**provider), vendor, &self.gemini_native) {
-            (Some(own), _, _) | (None, Vendor::Gemini, Some(own)) => Some(own.book()),
-            (None, Vendor::Gemini, None) => listed(&self.gemini_id),
-            (None, Vendor::OpenRouter, _) => listed(&self.openrouter_id),
-            (None, Vendor::OpenAi, _) => None,
-        };
-        let Some((model, always, dated)) = found else { return Ok(None) };
-        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge") && vendor == Vendor::OpenRouter;
-        let always = always.map(|prices| (Timestamp::MIN, prices));
-        let dated = dated.iter().map(|dated| (dated.valid_from, (&dated.prices, &*dated.tiers, dated.batch.as_ref())));
-        let lists = always.into_iter().chain(dated).map(|(from, (prices, tiers, batch))| {
-            let list = price_list(prices, tiers, batch, surcharge)?;
-            Ok((from, list))
-        });
-        let book = PriceBook::new(lists.collect::<Result<Vec<_>>>()?)?;
+        let Some(model) = model else { return Ok(None) };
+        let book = self.book(&place, vendor)?;
         // A model that was never given a price is not sold, today or ever.
-        Ok((!book.lists().is_empty()).then(|| (vendor, Offer::new(Arc::clone(provider), model, book))))
+        Ok((!book.lists().is_empty()).then(|| (vendor, Offer::new(Arc::clone(provider), &**model, book))))
     }
+
+    /// The prices in one place of the entry, as they are to a provider of this vendor.
+    fn book(&self, place: &Place, vendor: Vendor) -> Result<PriceBook> {
+        let (always, dated) = self.written(place);
+        let always = always.map(|written| (Timestamp::MIN, written));
+        let dated = dated.iter().map(|dated| (dated.valid_from, dated.written.clone()));
+        let lists = always.into_iter().chain(dated).map(|(from, written)| Ok((from, self.list(&written, vendor)?)));
+        PriceBook::new(lists.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn list(&self, written: &Written, vendor: Vendor) -> Result<PriceList> {
+        // Embeddings have nothing on the way out; anything else without a price for it would be given away.
+        if written.prices.output.is_none() && self.kind != ModelKind::Embedding.to_string() {
+            return Err(Error::invalid("output", "a model without an output price is not sold"));
+        }
+        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge") && vendor == Vendor::OpenRouter;
+        written.list(surcharge)
+    }
+
+    /// What always holds in one place of the entry, and what from some instant on.
+    fn written(&self, place: &Place) -> (Option<Written>, &[DatedPrices]) {
+        let native = |own: Option<&'_ NativePrices>| own.and_then(NativePrices::always);
+        match place {
+            Place::List => {
+                let prices = self.usd_per_mtok.clone();
+                let written = prices.map(|prices| Written { prices, tiers: self.tiers.clone(), batch: None });
+                (written, &self.dated)
+            }
+            Place::Gemini => {
+                let own = self.gemini_native.as_ref();
+                (native(own), own.map_or(&[], |own| &own.dated))
+            }
+            Place::Own(name) => {
+                let own = self.offers.get(name);
+                (native(own), own.map_or(&[], |own| &own.dated))
+            }
+        }
+    }
+
+    /// The places where it has prices.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let list = self.usd_per_mtok.is_some() || !self.dated.is_empty() || self.openrouter_id.is_some();
+        let own = self.offers.keys().cloned().map(Place::Own);
+        let gemini = self.gemini_native.is_some().then_some(Place::Gemini);
+        list.then_some(Place::List).into_iter().chain(gemini).chain(own)
+    }
+}
+
+/// Where in an entry prices stand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+#[non_exhaustive]
+pub enum Place {
+    /// The list price, which is `OpenRouter`'s.
+    #[strum(to_string = "list")]
+    List,
+    /// What Google bills.
+    #[strum(to_string = "gemini")]
+    Gemini,
+    /// The offer in the name of a provider.
+    #[strum(to_string = "{0}")]
+    Own(String),
 }
 
 /// What decides which offer is cheapest: three tokens in for one out, as chats are on average.
 fn blended(prices: &PriceList) -> i64 {
     let rates = prices.base();
     rates.input.pico().saturating_mul(3).saturating_add(rates.output.pico())
-}
-
-fn price_list(prices: &Prices, tiers: &[TierPrices], batch: Option<&Prices>, surcharge: bool) -> Result<PriceList> {
-    let base = rates(prices, None, surcharge)?;
-    let tiers = tiers.iter().map(|tier| {
-        let rates = rates(&tier.prices, Some(&base), surcharge)?;
-        Ok(Tier { prompt_tokens_above: tier.prompt_tokens_above, rates })
-    });
-    let tiers: Vec<_> = tiers.collect::<Result<_>>()?;
-    let list = PriceList::new(Currency::USD, base, tiers.clone());
-    Ok(match batch {
-        // No vendor says what a long prompt costs in a batch: no less than outside of one.
-        Some(batch) => list.with_batch(rates(batch, None, surcharge)?, tiers),
-        None => list,
-    })
-}
-
-fn rates(prices: &Prices, base: Option<&Rates>, surcharge: bool) -> Result<Rates> {
-    let price = |text: &Option<String>, inherited: Option<Price>| match text {
-        Some(text) => Price::per_million(text).map(Some),
-        None => Ok(inherited),
-    };
-    let input = price(&prices.input, base.map(|base| base.input))?;
-    let input = input.ok_or_else(|| Error::invalid("input", "a model without an input price is not sold"))?;
-    // Embeddings have nothing on the way out.
-    let output = price(&prices.output, base.map(|base| base.output))?.unwrap_or(Price::FREE);
-    let mut rates = Rates::flat(input, output);
-    rates.cache_read = price(&prices.cache_read, base.map(|base| base.cache_read))?.unwrap_or(input);
-    rates.cache_write = match price(&prices.cache_write, None)? {
-        Some(write) if surcharge => input.plus(write),
-        Some(write) => write,
-        None => base.map_or(input, |base| base.cache_write.max(input)),
-    };
-    rates.audio_input = price(&prices.audio_input, base.map(|base| base.audio_input))?.unwrap_or(input).max(input);
-    Ok(rates)
 }
 
 #[cfg(test)]
@@ -353,6 +294,13 @@ mod tests {
         let list = &offers[0].prices.at(NOW).unwrap().list;
         assert_eq!((list.base().output.pico(), list.for_batch().base().output.pico()), (10_000_000, 5_000_000));
         assert_eq!(list.for_batch().rates(200_001), list.rates(200_001), "unknown is no discount");
+    }
+
+    #[test]
+    fn what_is_said_is_not_given_away() {
+        let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m","usd_per_mtok":{"input":"1"}}]}"#;
+        assert!(read(json).unwrap()[0].model(&both(), NOW).is_err());
+        assert!(read(&json.replace("chat", "embedding")).unwrap()[0].model(&both(), NOW).unwrap().is_some());
     }
 
     #[test]

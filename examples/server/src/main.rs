@@ -9,6 +9,7 @@ mod keys;
 mod listen;
 mod parts;
 mod pepper;
+mod prices;
 mod ring;
 mod routes;
 mod secret_file;
@@ -102,6 +103,7 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
         Command::Backup { file } => store::backup(&settings, &file).await,
         Command::Keys(command) => keys::run(command, &settings).await,
         Command::Secrets(command) => secrets::run(command, &settings).await,
+        Command::Prices(command) => prices::run(&command, &settings),
         Command::Openapi | Command::Settings => Ok(()),
     }
 }

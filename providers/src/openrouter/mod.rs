@@ -2,7 +2,7 @@
 
 mod account;
 mod fault;
-mod listing;
+pub(crate) mod listing;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ mod connection;
 mod hub;
 mod metering;
 mod migrate;
+mod prices;
 mod replicas;
 mod secrets;
 mod settings;
