@@ -38,6 +38,11 @@ impl Price {
         i64::try_from(pico.mantissa()).map(Self).map_err(|_| wrong())
     }
 
+    /// A price of so many pico-units; `None` when it is negative.
+    pub const fn from_pico(pico: i64) -> Option<Self> {
+        if pico < 0 { None } else { Some(Self(pico)) }
+    }
+
     /// The price in pico-units.
     pub const fn pico(self) -> i64 {
         self.0

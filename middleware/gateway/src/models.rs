@@ -34,7 +34,7 @@ pub(crate) struct ModelCard {
     output_modalities: Vec<String>,
     /// Whether it thinks before it answers.
     reasoning: bool,
-    /// What it costs, by the cheapest upstream.
+    /// What it costs the caller, by the cheapest upstream, with the markup of the plan.
     pricing: Pricing,
     /// Whether the plan and the key of the caller include it.
     included: bool,
@@ -62,10 +62,11 @@ pub(crate) struct ModelList {
     data: Vec<ModelCard>,
 }
 
-/// `None` while no offer has a price in force: what is not priced is not sold.
+/// In the caller's prices. `None` while no offer has a price in force: what is not priced is not sold.
 fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
     let prices = &model.offers.iter().find_map(|offer| offer.prices.at(at))?.list;
     let rates = prices.base();
+    let shown = |price| Some(door.caller.plan.markup.on_price(price)?.decimal_per_million().to_string());
     Some(ModelCard {
         id: model.id.to_string(),
         object: "model",
@@ -80,9 +81,9 @@ fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
         reasoning: model.reasoning,
         pricing: Pricing {
             currency: prices.currency().to_string(),
-            input_per_million: rates.input.decimal_per_million().to_string(),
-            cached_input_per_million: rates.cache_read.decimal_per_million().to_string(),
-            output_per_million: rates.output.decimal_per_million().to_string(),
+            input_per_million: shown(rates.input)?,
+            cached_input_per_million: shown(rates.cache_read)?,
+            output_per_million: shown(rates.output)?,
         },
         included: door.caller.plan.models.permits(model) && door.caller.key.models.permits(model),
     })
