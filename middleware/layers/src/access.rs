@@ -55,6 +55,18 @@ pub struct Routed<O> {
     pub max_output_tokens: Option<u64>,
 }
 
+impl<O: Operation> Routed<O> {
+    /// `call` on its way to what `catalogue` has for it, as [`Access`] finds it: for whoever asks where a call would go
+    /// without making it.
+    ///
+    /// # Errors
+    ///
+    /// Those that the call would be refused with: there is no such model, or the caller may not use it so.
+    pub fn find(catalogue: &dyn Catalogue, call: Call<O>) -> Result<Self, Error> {
+        route(catalogue, call)
+    }
+}
+
 impl<O> Routed<O> {
     /// `call`, to be served by `model` alone.
     pub fn new(call: Call<O>, model: Arc<Model>) -> Self {

@@ -10,6 +10,7 @@ mod markup;
 mod metering;
 mod migrate;
 mod prices;
+mod quote;
 mod replicas;
 mod secrets;
 mod settings;

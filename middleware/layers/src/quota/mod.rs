@@ -77,8 +77,9 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use crate::access::Routed;
-use estimate::Estimate;
 use hold::Hold;
+
+pub use estimate::{Estimate, OfferEstimate};
 
 /// Makes [`Quota`].
 #[derive(Debug, Clone)]
