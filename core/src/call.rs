@@ -58,7 +58,8 @@ pub trait Reply: Debug + Send + 'static {
 /// How much an operation may use: the figures a hold is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// An upper estimate of the prompt's tokens.
+    /// An upper estimate of the prompt's tokens, in the terms of [`tokens::count`](crate::tokens::count): whoever knows the
+    /// model takes it by its [`Family`](crate::tokens::Family).
     pub prompt_tokens: u64,
     /// The most output tokens that the caller wants, for all choices together; `None` when it did
     /// not say.
