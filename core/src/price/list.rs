@@ -174,7 +174,8 @@ impl PriceList {
         self
     }
 
-    /// The list that calls of a batch are charged by; this one where a batch costs no other price.
+    /// The list to charge a call of a batch by; this one where a batch costs no other price. Whoever charges by it
+    /// records the version of the list that it was taken from, which says both.
     pub fn for_batch(&self) -> &Self {
         self.batch.as_deref().unwrap_or(self)
     }

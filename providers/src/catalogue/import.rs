@@ -155,7 +155,9 @@ pub fn review(entries: &[Entry], candidate: &Candidate, at: Timestamp, rules: &R
         let named = |entry: &&Entry| {
             if candidate.by_vendor { entry.openrouter_id.as_ref() == Some(id) } else { entry.id == *id }
         };
-        let mut found = entries.iter().filter(named).filter(|entry| entry.places().any(|own| own == *place)).peekable();
+        // What cannot be read is told also where nobody knows which place it was for.
+        let placed = |entry: &&Entry| proposed.is_err() || entry.places().any(|own| own == *place);
+        let mut found = entries.iter().filter(named).filter(placed).peekable();
         review.unknown += usize::from(found.peek().is_none());
         for entry in found {
             let vendor = if *place == Place::List { Vendor::OpenRouter } else { Vendor::Gemini };

@@ -62,6 +62,15 @@ fn what_is_no_price_is_refused_with_its_model() {
 }
 
 #[test]
+fn what_cannot_be_read_is_told_whatever_it_was_for() {
+    let own = r#"{"models":[{"id":"x","kind":"chat","context_length":1,
+        "offers":{"mine":{"model":"x","input":"1","output":"2"}}}]}"#;
+    let candidate = Candidate::read(own.replace(r#""output":"2""#, r#""output":-1"#).as_bytes()).unwrap();
+    let review = review(&read(own).unwrap(), &candidate, now(), &rules(25));
+    assert!(refusal(&review).contains("cannot be read"), "{}", refusal(&review));
+}
+
+#[test]
 fn what_moves_too_far_is_refused_until_somebody_means_it() {
     let tier: Value = serde_json::from_str(TIER).unwrap();
     let same = json!({"prompt": "0.000002", "completion": "0.000008", "overrides": tier});
