@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::caller::Caller;
-use crate::charge::Markup;
+use crate::charge::{Charge, Markup};
 use crate::error::Result;
 use crate::id::{AccountId, CallId, KeyId, OrganisationId};
 use crate::money::Money;
+use crate::price::PriceList;
 use crate::quota::Amounts;
 use crate::terms::Funding;
 use crate::time::Timestamp;
@@ -61,7 +62,7 @@ pub struct UsageRecord {
     /// What the vendor charges for the usage, by the price list of the offer that served it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
-    /// What the caller is charged; zero where nothing is (see [`Charge`](crate::Charge)), absent where no
+    /// What the caller is charged; zero where nothing is (see [`Charge`]), absent where no
     /// price is known. In the currency of the cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charge: Option<Money>,
@@ -167,6 +168,15 @@ impl UsageRecord {
             user_agent: None,
         }
     }
+
+    /// What the call comes to by `prices` under the terms on which it was charged: its markup, whether it was let off,
+    /// and where its hold ended. By the list that [`UsageRecord::price_version`] names that is what the record says, so
+    /// that a closed month can be rated again.
+    pub fn rated(&self, prices: &PriceList) -> Charge {
+        let nothing = self.charge.is_some_and(|charge| charge.nanos() == 0);
+        let most = self.shortfall.and(self.charge);
+        Charge::of(prices, &self.usage, self.markup, nothing && most.is_none(), most)
+    }
 }
 
 /// Receives usage records: a ledger, a file, a broker.
@@ -185,3 +195,33 @@ pub trait BillingSink: Debug + Send + Sync + 'static {
 }
 
 const _: fn(&dyn BillingSink) = |_| {};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::money::Currency;
+
+    proptest! {
+        /// Whatever a call was charged, its record and its price list say it again.
+        #[test]
+        fn a_record_is_rated_again_to_the_last_nano(
+            tokens in prop::array::uniform4(0_u64..5_000_000), markup in -1_000_000_i32..3_000_000, waived: bool,
+            most in prop::option::of(0_i64..10_000_000_000),
+        ) {
+            let mut usage = Usage::new(tokens[0], tokens[1]);
+            (usage.cache_read, usage.reasoning) = (tokens[2], tokens[3]);
+            let prices = PriceList::flat("0.0375", "4.1").unwrap();
+            let markup = Markup::from_ppm(markup).unwrap();
+            let most = most.map(|nanos| Money::from_nanos(nanos, Currency::USD));
+            let charge = Charge::of(&prices, &usage, markup, waived, most);
+            let at = Timestamp::UNIX_EPOCH;
+            let (call, account, key) = (CallId::new(at), AccountId::new(at), KeyId::new(at));
+            let mut record = UsageRecord::from_parts(call, at, account, key, "pro".into(), "chat", "m".into());
+            (record.usage, record.markup) = (usage, markup);
+            (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
+            prop_assert_eq!(record.rated(&prices), charge);
+        }
+    }
+}

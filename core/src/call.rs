@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
 use crate::money::Money;
+use crate::price::Priced;
 use crate::provider::Provider;
 use crate::quota::Window;
 use crate::reply::{Hook, Marker, Served};
@@ -68,7 +69,8 @@ pub trait Reply: Debug + Send + 'static {
 /// How much an operation may use: the figures a hold is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// An upper estimate of the prompt's tokens.
+    /// An upper estimate of the prompt's tokens, in the terms of [`tokens::count`](crate::tokens::count): whoever knows the
+    /// model takes it by its [`Family`](crate::tokens::Family).
     pub prompt_tokens: u64,
     /// The most output tokens that the caller wants, for all choices together; `None` when it did
     /// not say.
@@ -218,6 +220,11 @@ impl<O> Attempt<O> {
     /// An attempt at `offer` that no hold binds.
     pub fn new(call: Call<O>, offer: Offer) -> Self {
         Self { call, offer, max_output_tokens: None }
+    }
+
+    /// The prices it is made at: those of its offer that were in force when the call was admitted.
+    pub fn prices(&self) -> Option<&Arc<Priced>> {
+        self.offer.prices.at(self.call.received_at)
     }
 }
 

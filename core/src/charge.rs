@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::error::Error;
 use crate::money::Money;
-use crate::price::PriceList;
+use crate::price::{Price, PriceList};
 use crate::usage::{Outcome, Usage};
 
 /// What is added to a vendor's price, in whole parts per million of it; `20%` is 200 000 of them. As text, and in
@@ -36,10 +36,20 @@ impl Markup {
 
     /// `amount` with the markup, rounded once, half to even; `None` when it does not fit.
     pub fn on(self, amount: Money) -> Option<Money> {
-        let parts = i128::from(amount.nanos()) * (1_000_000 + i128::from(self.0));
+        self.times(amount.nanos()).map(|nanos| Money::from_nanos(nanos, amount.currency()))
+    }
+
+    /// `price` with the markup, to be shown: a charge is rounded from the whole cost, not from prices. `None` when it
+    /// does not fit.
+    pub fn on_price(self, price: Price) -> Option<Price> {
+        self.times(price.pico()).and_then(Price::from_pico)
+    }
+
+    fn times(self, units: i64) -> Option<i64> {
+        let parts = i128::from(units) * (1_000_000 + i128::from(self.0));
         let (whole, rest) = (parts.div_euclid(1_000_000), parts.rem_euclid(1_000_000));
         let up = rest > 500_000 || rest == 500_000 && whole % 2 != 0;
-        i64::try_from(whole + i128::from(up)).ok().map(|nanos| Money::from_nanos(nanos, amount.currency()))
+        i64::try_from(whole + i128::from(up)).ok()
     }
 }
 
@@ -70,7 +80,19 @@ impl serde::Serialize for Markup {
 
 impl<'de> serde::Deserialize<'de> for Markup {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        struct Percentage;
+        impl serde::de::Visitor<'_> for Percentage {
+            type Value = Markup;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a percentage such as `20%`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Markup, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Percentage)
     }
 }
 
@@ -134,6 +156,16 @@ mod tests {
         for wrong in ["20", "-101%", "0.00001%", "%", "many%", "1e9%"] {
             assert!(wrong.parse::<Markup>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_price_is_shown_with_its_markup() {
+        let price = |text| Price::per_million(text).unwrap();
+        let shown = |markup: &str, text| markup.parse::<Markup>().unwrap().on_price(price(text));
+        assert_eq!(shown("20%", "0.0375"), Some(price("0.045")));
+        assert_eq!(shown("-100%", "3"), Some(Price::FREE));
+        assert_eq!(shown("50%", "0.000003"), Some(price("0.000004")), "half to even");
+        assert_eq!(shown("1%", "9223372036854"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::model::{ModelKind, Offer};
 use crate::money::Money;
 use crate::provider::Provider;
 use crate::reply::{Ending, Hook, Served};
+use crate::tokens;
 use crate::usage::{Outcome, Usage};
 
 /// What is embedded.
@@ -116,8 +117,8 @@ impl Operation for EmbedRequest {
 
     fn demand(&self) -> Demand {
         let prompt_tokens = match &self.0.fields.input {
-            EmbedInput::Text(text) => crate::chat::tokens_in(text.len()),
-            EmbedInput::Texts(texts) => texts.iter().map(|text| crate::chat::tokens_in(text.len())).sum(),
+            EmbedInput::Text(text) => tokens::count(text),
+            EmbedInput::Texts(texts) => texts.iter().map(|text| tokens::count(text)).sum(),
             EmbedInput::Tokens(tokens) => tokens.len() as u64,
             EmbedInput::TokenLists(lists) => lists.iter().map(|list| list.len() as u64).sum(),
         };

@@ -29,6 +29,7 @@ pub mod reply;
 pub mod secret;
 pub mod terms;
 pub mod time;
+pub mod tokens;
 pub mod usage;
 
 pub use billing::{BillingSink, UsageRecord};
@@ -49,7 +50,7 @@ pub use model::{Catalogue, Model, Offer};
 pub use money::{Currency, Money};
 pub use network::Network;
 pub use plan::{Plan, Plans};
-pub use price::{Price, PriceList};
+pub use price::{Price, PriceBook, PriceList, Priced};
 pub use provider::{Capabilities, Provider};
 pub use quota::{QuotaPolicy, Reservation};
 pub use rate::{Rate, RateStore};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::price::PriceList;
+use crate::price::PriceBook;
 
 /// What a model is asked to do.
 #[derive(
@@ -41,14 +41,15 @@ pub struct Offer {
     pub provider: Arc<str>,
     /// The name of the model in that vendor's words.
     pub model: Arc<str>,
-    /// What the vendor charges.
-    pub prices: Arc<PriceList>,
+    /// What the vendor charges, and since when. While nothing is in force, the offer is not sold.
+    pub prices: Arc<PriceBook>,
 }
 
 impl Offer {
-    /// The offer of the provider of this name to serve what it calls `model`, at `prices`.
-    pub fn new(provider: impl Into<Arc<str>>, model: impl Into<Arc<str>>, prices: impl Into<Arc<PriceList>>) -> Self {
-        Self { provider: provider.into(), model: model.into(), prices: prices.into() }
+    /// The offer of the provider of this name to serve what it calls `model`, at `prices`: a book of them, or one
+    /// [`PriceList`](crate::PriceList) that always holds.
+    pub fn new(provider: impl Into<Arc<str>>, model: impl Into<Arc<str>>, prices: impl Into<PriceBook>) -> Self {
+        Self { provider: provider.into(), model: model.into(), prices: Arc::new(prices.into()) }
     }
 }
 
@@ -173,6 +174,7 @@ impl Catalogue for FixedCatalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::price::PriceList;
 
     #[test]
     fn a_model_is_found_by_its_id_and_its_alias() {

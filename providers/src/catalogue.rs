@@ -1,13 +1,18 @@
 //! The models that are shipped as data (`models.json`), and what becomes of them when some vendors
 //! are enabled and others are not.
 
+pub mod import;
+mod prices;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aihub_core::model::ModelKind;
-use aihub_core::price::{Price, Rates, Tier};
-use aihub_core::{Currency, Error, Model, Offer, PriceList, Result};
+use aihub_core::price::PriceBook;
+use aihub_core::{Error, Model, Offer, PriceList, Result, Timestamp};
 use serde::Deserialize;
+
+pub use prices::{DatedPrices, NativePrices, Prices, TierPrices, Written};
 
 const SHIPPED: &str = include_str!("../models.json");
 
@@ -65,6 +70,9 @@ pub struct Entry {
     /// Prices for long prompts.
     #[serde(default)]
     pub tiers: Vec<TierPrices>,
+    /// What the list price is from some instant on, instead.
+    #[serde(default)]
+    pub dated: Vec<DatedPrices>,
     /// `surcharge` where writing to the cache costs its price on top of the input's.
     #[serde(default)]
     pub cache_write_mode: Option<String>,
@@ -74,50 +82,6 @@ pub struct Entry {
     /// Further offers, by the name of the provider.
     #[serde(default)]
     pub offers: BTreeMap<String, NativePrices>,
-}
-
-/// US dollars per million tokens, as decimal strings; an absent one follows its direction.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[non_exhaustive]
-pub struct Prices {
-    /// Prompt tokens.
-    #[serde(default)]
-    pub input: Option<String>,
-    /// Tokens of the answer.
-    #[serde(default)]
-    pub output: Option<String>,
-    /// Prompt tokens read from the cache.
-    #[serde(default)]
-    pub cache_read: Option<String>,
-    /// Prompt tokens written to the cache.
-    #[serde(default)]
-    pub cache_write: Option<String>,
-    /// Prompt tokens of audio.
-    #[serde(default)]
-    pub audio_input: Option<String>,
-}
-
-/// Prices that hold for the whole call above a threshold.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TierPrices {
-    /// Strictly more prompt tokens than this.
-    pub prompt_tokens_above: u64,
-    /// What differs from the base.
-    #[serde(flatten)]
-    pub prices: Prices,
-}
-
-/// A vendor's own name and prices of a model.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NativePrices {
-    /// The vendor's name of the model.
-    pub model: String,
-    /// The base prices.
-    #[serde(flatten)]
-    pub prices: Prices,
-    /// Prices for long prompts.
-    #[serde(default)]
-    pub tiers: Vec<TierPrices>,
 }
 
 #[derive(Deserialize)]
@@ -145,14 +109,14 @@ pub fn read(json: &str) -> Result<Vec<Entry>> {
 }
 
 impl Entry {
-    /// The model as the enabled `providers` (name and vendor) serve it, cheapest first; `None` when
-    /// none of them does.
+    /// The model as the enabled `providers` (name and vendor) serve it, cheapest first by the prices in force at `at`
+    /// (an offer that is not sold yet is last); `None` when none of them serves it.
     ///
     /// # Errors
     ///
     /// [`Invalid`](aihub_core::ErrorKind::Invalid) when a price is negative or none, or the kind is
     /// unknown: a catalogue that cannot be read whole is not sold in part.
-    pub fn model(&self, providers: &[(Arc<str>, Vendor)]) -> Result<Option<Model>> {
+    pub fn model(&self, providers: &[(Arc<str>, Vendor)], at: Timestamp) -> Result<Option<Model>> {
         let wrong = |error: Error| Error::invalid(format!("models.{}", self.id), format!("`{}`: {error}", self.id));
         let kind: ModelKind = self
             .kind
@@ -163,7 +127,9 @@ impl Entry {
             offers.extend(self.offer(name, *vendor).map_err(wrong)?);
         }
         // A stable sort: vendors of equal price stay in the order of `Vendor`.
-        offers.sort_by_key(|(vendor, offer)| (blended(&offer.prices), *vendor as u8));
+        offers.sort_by_key(|(vendor, offer)| {
+            (offer.prices.at(at).map_or(i64::MAX, |prices| blended(&prices.list)), *vendor as u8)
+        });
         let offers: Vec<_> = offers.into_iter().map(|(_, offer)| offer).collect();
         Ok((!offers.is_empty()).then(|| Model {
             id: Arc::from(&*self.id),
@@ -181,20 +147,79 @@ impl Entry {
     }
 
     fn offer(&self, provider: &Arc<str>, vendor: Vendor) -> Result<Option<(Vendor, Offer)>> {
-        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge");
-        let listed = |id: &Option<String>| Some((id.clone()?, self.usd_per_mtok.as_ref()?, &self.tiers));
-        let native = |own: &'_ NativePrices| (own.model.clone(), own.prices.clone(), own.tiers.clone());
-        let found = match (self.offers.get(&**provider), vendor, &self.gemini_native) {
-            (Some(own), _, _) | (None, Vendor::Gemini, Some(own)) => Some(native(own)),
-            (None, Vendor::Gemini, None) => listed(&self.gemini_id).map(|(id, p, t)| (id, p.clone(), t.clone())),
-            (None, Vendor::OpenRouter, _) => listed(&self.openrouter_id).map(|(id, p, t)| (id, p.clone(), t.clone())),
-            (None, Vendor::OpenAi, _) => None,
+        let (place, model) = match (self.offers.get(&**provider), vendor, &self.gemini_native) {
+            (Some(own), _, _) => (Place::Own(provider.to_string()), Some(&own.model)),
+            (None, Vendor::Gemini, Some(own)) => (Place::Gemini, Some(&own.model)),
+            (None, Vendor::Gemini, None) => (Place::List, self.gemini_id.as_ref()),
+            (None, Vendor::OpenRouter, _) => (Place::List, self.openrouter_id.as_ref()),
+            (None, Vendor::OpenAi, _) => return Ok(None),
         };
-        let Some((model, prices, tiers)) = found else { return Ok(None) };
-        let surcharge = surcharge && vendor == Vendor::OpenRouter;
-        let prices = Arc::new(price_list(&prices, &tiers, surcharge)?);
-        Ok(Some((vendor, Offer { provider: Arc::clone(provider), model: model.into(), prices })))
+        let Some(model) = model else { return Ok(None) };
+        let book = self.book(&place, vendor)?;
+        // A model that was never given a price is not sold, today or ever.
+        Ok((!book.lists().is_empty()).then(|| (vendor, Offer::new(Arc::clone(provider), &**model, book))))
     }
+
+    /// The prices in one place of the entry, as they are to a provider of this vendor.
+    fn book(&self, place: &Place, vendor: Vendor) -> Result<PriceBook> {
+        let (always, dated) = self.written(place);
+        let always = always.map(|written| (Timestamp::MIN, written));
+        let dated = dated.iter().map(|dated| (dated.valid_from, dated.written.clone()));
+        let lists = always.into_iter().chain(dated).map(|(from, written)| Ok((from, self.list(&written, vendor)?)));
+        PriceBook::new(lists.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn list(&self, written: &Written, vendor: Vendor) -> Result<PriceList> {
+        // Embeddings have nothing on the way out; anything else without a price for it would be given away.
+        if written.prices.output.is_none() && self.kind != ModelKind::Embedding.to_string() {
+            return Err(Error::invalid("output", "a model without an output price is not sold"));
+        }
+        let surcharge = self.cache_write_mode.as_deref() == Some("surcharge") && vendor == Vendor::OpenRouter;
+        written.list(surcharge)
+    }
+
+    /// What always holds in one place of the entry, and what from some instant on.
+    fn written(&self, place: &Place) -> (Option<Written>, &[DatedPrices]) {
+        let native = |own: Option<&'_ NativePrices>| own.and_then(NativePrices::always);
+        match place {
+            Place::List => {
+                let prices = self.usd_per_mtok.clone();
+                let written = prices.map(|prices| Written { prices, tiers: self.tiers.clone(), batch: None });
+                (written, &self.dated)
+            }
+            Place::Gemini => {
+                let own = self.gemini_native.as_ref();
+                (native(own), own.map_or(&[], |own| &own.dated))
+            }
+            Place::Own(name) => {
+                let own = self.offers.get(name);
+                (native(own), own.map_or(&[], |own| &own.dated))
+            }
+        }
+    }
+
+    /// The places where it has prices.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let list = self.usd_per_mtok.is_some() || !self.dated.is_empty() || self.openrouter_id.is_some();
+        let own = self.offers.keys().cloned().map(Place::Own);
+        let gemini = self.gemini_native.is_some().then_some(Place::Gemini);
+        list.then_some(Place::List).into_iter().chain(gemini).chain(own)
+    }
+}
+
+/// Where in an entry prices stand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+#[non_exhaustive]
+pub enum Place {
+    /// The list price, which is `OpenRouter`'s.
+    #[strum(to_string = "list")]
+    List,
+    /// What Google bills.
+    #[strum(to_string = "gemini")]
+    Gemini,
+    /// The offer in the name of a provider.
+    #[strum(to_string = "{0}")]
+    Own(String),
 }
 
 /// What decides which offer is cheapest: three tokens in for one out, as chats are on average.
@@ -203,38 +228,11 @@ fn blended(prices: &PriceList) -> i64 {
     rates.input.pico().saturating_mul(3).saturating_add(rates.output.pico())
 }
 
-fn price_list(prices: &Prices, tiers: &[TierPrices], surcharge: bool) -> Result<PriceList> {
-    let base = rates(prices, None, surcharge)?;
-    let tiers = tiers.iter().map(|tier| {
-        let rates = rates(&tier.prices, Some(&base), surcharge)?;
-        Ok(Tier { prompt_tokens_above: tier.prompt_tokens_above, rates })
-    });
-    Ok(PriceList::new(Currency::USD, base, tiers.collect::<Result<_>>()?))
-}
-
-fn rates(prices: &Prices, base: Option<&Rates>, surcharge: bool) -> Result<Rates> {
-    let price = |text: &Option<String>, inherited: Option<Price>| match text {
-        Some(text) => Price::per_million(text).map(Some),
-        None => Ok(inherited),
-    };
-    let input = price(&prices.input, base.map(|base| base.input))?;
-    let input = input.ok_or_else(|| Error::invalid("input", "a model without an input price is not sold"))?;
-    // Embeddings have nothing on the way out.
-    let output = price(&prices.output, base.map(|base| base.output))?.unwrap_or(Price::FREE);
-    let mut rates = Rates::flat(input, output);
-    rates.cache_read = price(&prices.cache_read, base.map(|base| base.cache_read))?.unwrap_or(input);
-    rates.cache_write = match price(&prices.cache_write, None)? {
-        Some(write) if surcharge => input.plus(write),
-        Some(write) => write,
-        None => base.map_or(input, |base| base.cache_write.max(input)),
-    };
-    rates.audio_input = price(&prices.audio_input, base.map(|base| base.audio_input))?.unwrap_or(input).max(input);
-    Ok(rates)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn both() -> Vec<(Arc<str>, Vendor)> {
         vec![("openrouter".into(), Vendor::OpenRouter), ("gemini".into(), Vendor::Gemini)]
@@ -242,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_is_sound_and_rich() {
-        let models: Vec<_> = shipped().unwrap().iter().filter_map(|entry| entry.model(&both()).unwrap()).collect();
+        let models: Vec<_> = shipped().unwrap().iter().filter_map(|entry| entry.model(&both(), NOW).unwrap()).collect();
         assert!(models.len() >= 50);
         assert!(models.iter().any(|model| model.kind == ModelKind::Embedding));
         assert!(models.iter().any(|model| model.basic) && models.iter().any(|model| !model.basic));
@@ -252,23 +250,62 @@ mod tests {
     fn at_equal_prices_the_maker_of_the_model_comes_first() {
         let entries = shipped().unwrap();
         let flash = entries.iter().find(|entry| entry.id == "google/gemini-2.5-flash").unwrap();
-        let model = flash.model(&both()).unwrap().unwrap();
+        let model = flash.model(&both(), NOW).unwrap().unwrap();
         assert_eq!(model.offers.iter().map(|offer| &*offer.provider).collect::<Vec<_>>(), ["gemini", "openrouter"]);
-        let alone = flash.model(&both()[..1]).unwrap().unwrap();
+        let alone = flash.model(&both()[..1], NOW).unwrap().unwrap();
         assert_eq!(alone.offers.len(), 1);
-        assert_eq!(alone.offers[0].prices.base().cache_write.pico(), 300_000 + 83_333);
+        assert_eq!(alone.offers[0].prices.at(NOW).unwrap().list.base().cache_write.pico(), 300_000 + 83_333);
     }
 
     #[test]
     fn nobody_serves_a_model_whose_vendor_is_off() {
         let entries = shipped().unwrap();
         let mini = entries.iter().find(|entry| entry.id == "openai/gpt-5.4-mini").unwrap();
-        assert!(mini.model(&both()[1..]).unwrap().is_none());
+        assert!(mini.model(&both()[1..], NOW).unwrap().is_none());
+    }
+
+    #[test]
+    fn prices_have_dates() {
+        let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m",
+            "usd_per_mtok":{"input":"1","output":"2"},
+            "dated":[{"valid_from":"2026-06-01T00:00:00Z","input":"3","output":"4","tiers":[{"prompt_tokens_above":9,"input":"5"}]}],
+            "offers":{"gemini":{"model":"g","dated":[{"valid_from":"2026-06-01T00:00:00Z","input":"0.5","output":"0"}]}}}]}"#;
+        let entry = &read(json).unwrap()[0];
+        let (may, june) = ("2026-05-31T23:59:59Z".parse().unwrap(), "2026-06-01T00:00:00Z".parse().unwrap());
+        let sold = |at| {
+            let model = entry.model(&both(), at).unwrap().unwrap();
+            let price = |offer: &Offer| Some(offer.prices.at(at)?.list.rates(10).input.pico() / 1_000);
+            model.offers.iter().map(|offer| (offer.provider.to_string(), price(offer))).collect::<Vec<_>>()
+        };
+        assert_eq!(sold(may), [("openrouter".to_owned(), Some(1_000)), ("gemini".to_owned(), None)]);
+        assert_eq!(sold(june), [("gemini".to_owned(), Some(500)), ("openrouter".to_owned(), Some(5_000))]);
+        let twice = json.replace(
+            r#""input":"0.5","output":"0"}"#,
+            r#""input":"0.5"},{"valid_from":"2026-06-01T00:00:00Z","input":"1"}"#,
+        );
+        assert!(read(&twice).unwrap()[0].model(&both(), may).is_err());
+    }
+
+    #[test]
+    fn a_batch_has_the_prices_that_the_vendor_lists() {
+        let entries = shipped().unwrap();
+        let pro = entries.iter().find(|entry| entry.id == "google/gemini-2.5-pro").unwrap();
+        let offers = pro.model(&both()[1..], NOW).unwrap().unwrap().offers;
+        let list = &offers[0].prices.at(NOW).unwrap().list;
+        assert_eq!((list.base().output.pico(), list.for_batch().base().output.pico()), (10_000_000, 5_000_000));
+        assert_eq!(list.for_batch().rates(200_001), list.rates(200_001), "unknown is no discount");
+    }
+
+    #[test]
+    fn what_is_said_is_not_given_away() {
+        let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m","usd_per_mtok":{"input":"1"}}]}"#;
+        assert!(read(json).unwrap()[0].model(&both(), NOW).is_err());
+        assert!(read(&json.replace("chat", "embedding")).unwrap()[0].model(&both(), NOW).unwrap().is_some());
     }
 
     #[test]
     fn a_sentinel_price_is_refused() {
         let json = r#"{"models":[{"id":"m","kind":"chat","context_length":1,"openrouter_id":"m","usd_per_mtok":{"input":"-1","output":"-1"}}]}"#;
-        assert!(read(json).unwrap()[0].model(&both()).is_err());
+        assert!(read(json).unwrap()[0].model(&both(), NOW).is_err());
     }
 }

@@ -19,7 +19,7 @@ pub use conversation::{
     AllowedTools, AudioData, Content, Conversation, FileData, FunctionCall, FunctionSpec, ImageUrl, Message,
     NamedFunction, Part, ReasoningEffort, ResponseFormat, Role, SchemaSpec, Stop, Tool, ToolCall, ToolChoice,
 };
-pub use prompt::{Prompt, tokens_in};
+pub use prompt::Prompt;
 pub use reply::{ChatEvent, ChatReply, ChatSource, Finish};
 pub use request::ChatRequest;
 pub use said::{Said, Saying};

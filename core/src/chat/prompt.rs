@@ -8,6 +8,7 @@ use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
 use crate::json::check_levels;
+use crate::tokens;
 
 /// Tokens of an image, whatever its size, and the least of a file: the highest figure that vendors
 /// publish for one image.
@@ -23,13 +24,8 @@ const PAGE_BYTES: u64 = 50_000;
 /// Tokens around each message, as vendors count them.
 const MESSAGE_TOKENS: u64 = 4;
 
-/// An upper estimate of the tokens of `bytes` bytes of UTF-8 text.
-///
-/// A token is 3 to 5 bytes of English and about 3 bytes of Chinese: one for every three errs on the
-/// side of the hold, which is corrected when the call settles.
-pub const fn tokens_in(bytes: usize) -> u64 {
-    bytes.div_ceil(3) as u64
-}
+/// Bytes in a token of a text that is not looked at, since it stands in base 64.
+const UNSEEN_TEXT_BYTES: usize = 3;
 
 /// What policy needs to know of `messages`: how much there is, and that it makes sense.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,8 +33,9 @@ pub const fn tokens_in(bytes: usize) -> u64 {
 pub struct Prompt {
     /// Messages.
     pub messages: u32,
-    /// Bytes of text, tool arguments, tool results, and of whatever is not known here.
-    pub text_bytes: usize,
+    /// An upper estimate of the tokens of text, tool arguments, tool results, and of whatever is not known here,
+    /// in the terms of [`tokens::count`].
+    pub text_tokens: u64,
     /// Images, audio clips and files.
     pub media: u32,
     /// An upper estimate of their tokens: images by the piece, the others by their size.
@@ -46,9 +43,9 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// An upper estimate of its tokens.
+    /// An upper estimate of its tokens, in the terms of [`tokens::count`].
     pub const fn tokens(&self) -> u64 {
-        tokens_in(self.text_bytes) + self.messages as u64 * MESSAGE_TOKENS + self.media_tokens
+        self.text_tokens + self.messages as u64 * MESSAGE_TOKENS + self.media_tokens
     }
 }
 
@@ -85,13 +82,13 @@ impl<'de> Visitor<'de> for PromptSeed {
                 }
             }
             for call in message.tool_calls.into_iter().flatten() {
-                prompt.text_bytes += call.function.map_or(0, |f| f.name.0 + f.arguments.0);
+                prompt.text_tokens += call.function.map_or(0, |f| f.name.0 + f.arguments.0);
                 if let Some(id) = call.id {
-                    prompt.text_bytes += id.len();
+                    prompt.text_tokens += tokens::count(&id);
                     calls.push(id);
                 }
             }
-            prompt.text_bytes += message.tool_call_id.map_or(0, |id| id.0.len());
+            prompt.text_tokens += message.tool_call_id.map_or(0, |id| tokens::count(&id.0));
             prompt.messages += 1;
         }
         Ok(prompt)
@@ -160,18 +157,19 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
                 }
                 MessageField::ToolCalls => message.tool_calls = map.next_value()?,
                 MessageField::ToolCallId => message.tool_call_id = map.next_value()?,
-                MessageField::Other => self.prompt.text_bytes += unknown(&mut map)?,
+                MessageField::Other => self.prompt.text_tokens += unknown(&mut map)?,
             }
         }
         if message.role.is_some() { Ok(message) } else { Err(A::Error::missing_field("role")) }
     }
 }
 
-/// The weight of a value that nothing is known of: its bytes. `null` and switches weigh nothing.
-fn unknown<'de, A: MapAccess<'de>>(map: &mut A) -> Result<usize, A::Error> {
+/// The tokens of a value that nothing is known of: of its JSON, escapes as they stand there, since nobody knows in
+/// which form the vendor shows it to the model. `null` and switches weigh nothing.
+fn unknown<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u64, A::Error> {
     let json = map.next_value::<&'de RawValue>()?.get();
     check_levels(json)?;
-    Ok(if matches!(json, "null" | "true" | "false") { 0 } else { json.len() })
+    Ok(if matches!(json, "null" | "true" | "false") { 0 } else { tokens::count(json) })
 }
 
 #[derive(Deserialize)]
@@ -185,27 +183,27 @@ struct Call<'a> {
 #[derive(Deserialize)]
 struct Function {
     #[serde(default)]
-    name: Length,
+    name: Weight,
     #[serde(default)]
-    arguments: Length,
+    arguments: Weight,
 }
 
-/// The length of a string that is not kept.
+/// The tokens of a string that is not kept. Of one with escapes they are those of the text that it stands for.
 #[derive(Default)]
-struct Length(usize);
+struct Weight(u64);
 
-impl<'de> Deserialize<'de> for Length {
+impl<'de> Deserialize<'de> for Weight {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Measure;
         impl Visitor<'_> for Measure {
-            type Value = Length;
+            type Value = Weight;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
-                Ok(Length(text.len()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Weight, E> {
+                Ok(Weight(tokens::count(text)))
             }
         }
         deserializer.deserialize_str(Measure)
@@ -234,7 +232,7 @@ impl<'de> Visitor<'de> for ContentSeed<'_> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
-        self.prompt.text_bytes += text.len();
+        self.prompt.text_tokens += tokens::count(text);
         Ok(())
     }
 
@@ -294,16 +292,16 @@ impl<'de> Visitor<'de> for PartSeed<'_> {
         while let Some(field) = map.next_key::<PartField>()? {
             let tokens = match field {
                 PartField::Type => {
-                    let _: Length = map.next_value()?;
+                    let _: Weight = map.next_value()?;
                     typed = true;
                     continue;
                 }
                 PartField::Text | PartField::Refusal => {
-                    self.prompt.text_bytes += map.next_value::<Option<Length>>()?.unwrap_or_default().0;
+                    self.prompt.text_tokens += map.next_value::<Option<Weight>>()?.unwrap_or_default().0;
                     continue;
                 }
                 PartField::Other => {
-                    self.prompt.text_bytes += unknown(&mut map)?;
+                    self.prompt.text_tokens += unknown(&mut map)?;
                     continue;
                 }
                 PartField::ImageUrl => {
@@ -322,7 +320,7 @@ impl<'de> Visitor<'de> for PartSeed<'_> {
                     let data = file.file_data.as_deref().unwrap_or_default();
                     let bytes = data_in(data).map_err(|why| self.wrong("file.file_data", why))?;
                     let tokens = if data.starts_with("data:text/") {
-                        tokens_in(bytes)
+                        bytes.div_ceil(UNSEEN_TEXT_BYTES) as u64
                     } else {
                         (bytes as u64).saturating_mul(PAGE_TOKENS) / PAGE_BYTES
                     };

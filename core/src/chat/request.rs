@@ -7,13 +7,14 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
 use super::conversation::Conversation;
-use super::prompt::{Prompt, PromptSeed, tokens_in};
+use super::prompt::{Prompt, PromptSeed};
 use super::reply::ChatReply;
 use crate::call::{Attempt, Demand, Operation};
 use crate::error::{Error, Result};
 use crate::json::Object;
 use crate::model::ModelKind;
 use crate::provider::Provider;
+use crate::tokens;
 
 /// A request for a chat completion in the `OpenAI` dialect (`POST /v1/chat/completions`).
 ///
@@ -30,7 +31,7 @@ struct Parsed {
     max_output_tokens: Option<u64>,
     choices: u64,
     prompt: Prompt,
-    tool_bytes: usize,
+    tool_tokens: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -81,10 +82,10 @@ impl ChatRequest {
             max_output_tokens: asked,
             choices,
             prompt,
-            tool_bytes: ["tools", "response_format", "functions"]
+            tool_tokens: ["tools", "response_format", "functions"]
                 .iter()
                 .filter_map(|name| object.get(name))
-                .map(str::len)
+                .map(tokens::count)
                 .sum(),
             object,
         };
@@ -141,7 +142,7 @@ impl Operation for ChatRequest {
 
     fn demand(&self) -> Demand {
         Demand {
-            prompt_tokens: self.0.prompt.tokens() + tokens_in(self.0.tool_bytes),
+            prompt_tokens: self.0.prompt.tokens() + self.0.tool_tokens,
             output_tokens: self.0.max_output_tokens.map(|most| most.saturating_mul(self.0.choices)),
             choices: self.0.choices,
         }
@@ -173,7 +174,7 @@ mod tests {
         .unwrap();
         assert!(request.streams() && request.include_usage());
         assert_eq!(request.demand().output_tokens, Some(20));
-        assert_eq!(request.prompt().text_bytes, 5);
+        assert_eq!(request.prompt().text_tokens, 2);
         assert_eq!(request.object().get("custom"), Some(r#"{"kept":1}"#));
     }
 

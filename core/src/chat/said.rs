@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::answer::Delta;
-use super::prompt::tokens_in;
+use crate::tokens;
 use crate::usage::Usage;
 
 /// Tokens of an image that a model made: what vendors publish for one of a million pixels.
@@ -17,12 +17,16 @@ const IMAGE_TOKENS: u64 = 1_290;
 /// audio take.
 const AUDIO_CHARACTERS: u64 = 2_000;
 
+/// Characters of base 64 in a token of thoughts that the vendor encrypts: they hold as many bytes of text as of cipher.
+const ENCODED_CHARACTERS: usize = 3;
+
 /// How much was said: sizes only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Said {
-    /// Bytes of text, thoughts and tool arguments.
-    pub text_bytes: usize,
+    /// Tokens of text, thoughts and tool arguments, in the terms of [`tokens::count`]. A piece that says anything has
+    /// one at least.
+    pub text_tokens: u64,
     /// Images.
     pub images: u64,
     /// Characters of audio in base 64.
@@ -32,7 +36,7 @@ pub struct Said {
 impl Said {
     /// What it used, as far as can be told from here.
     pub fn usage(&self, prompt_tokens: u64) -> Usage {
-        let mut usage = Usage::estimate(prompt_tokens, tokens_in(self.text_bytes));
+        let mut usage = Usage::estimate(prompt_tokens, self.text_tokens);
         usage.image_output = self.images.saturating_mul(IMAGE_TOKENS);
         usage.audio_output = (self.audio_characters as u64).div_ceil(AUDIO_CHARACTERS);
         usage
@@ -41,7 +45,7 @@ impl Said {
 
 impl AddAssign for Said {
     fn add_assign(&mut self, more: Self) {
-        self.text_bytes += more.text_bytes;
+        self.text_tokens += more.text_tokens;
         self.images += more.images;
         self.audio_characters += more.audio_characters;
     }
@@ -53,7 +57,7 @@ impl From<&Delta> for Said {
         let functions = delta.tool_calls.iter().flatten().map(|call| &call.function);
         let calls = functions.flat_map(|function| [&function.name, &function.arguments]);
         Self {
-            text_bytes: texts.into_iter().chain(calls).flatten().map(String::len).sum(),
+            text_tokens: texts.into_iter().chain(calls).flatten().map(|text| tokens::count(text)).sum(),
             images: delta.images.as_ref().map_or(0, Vec::len) as u64,
             audio_characters: 0,
         }
@@ -129,10 +133,10 @@ impl<'de> Visitor<'de> for SayingVisitor {
                 SayingField::Role => saying.role = field.word,
                 SayingField::Content | SayingField::Refusal => saying.said += field.said,
                 SayingField::Reasoning | SayingField::ReasoningContent => {
-                    thoughts = thoughts.max(field.said.text_bytes);
+                    thoughts = thoughts.max(field.said.text_tokens);
                 }
                 SayingField::ReasoningDetails => {
-                    details = field.bytes();
+                    details = field.tokens();
                     saying.other |= field.any;
                 }
                 SayingField::ToolCalls | SayingField::FunctionCall => {
@@ -150,7 +154,7 @@ impl<'de> Visitor<'de> for SayingVisitor {
         if thoughts == 0 {
             thoughts = details;
         }
-        saying.said.text_bytes += thoughts;
+        saying.said.text_tokens += thoughts;
         Ok(saying)
     }
 }
@@ -165,15 +169,22 @@ struct Amount<'a> {
     word: Option<&'a str>,
     /// Elements of a list.
     items: u64,
+    /// Bytes of the value, if it is a string.
+    characters: usize,
 }
 
 impl Amount<'_> {
-    const SOMETHING: Self =
-        Self { said: Said { text_bytes: 0, images: 0, audio_characters: 0 }, any: true, word: None, items: 0 };
+    const SOMETHING: Self = Self {
+        said: Said { text_tokens: 0, images: 0, audio_characters: 0 },
+        any: true,
+        word: None,
+        items: 0,
+        characters: 0,
+    };
 
-    /// Bytes of its strings, encoded ones included.
-    fn bytes(&self) -> usize {
-        self.said.text_bytes + self.said.audio_characters
+    /// Tokens of its strings, encoded ones included.
+    fn tokens(&self) -> u64 {
+        self.said.text_tokens + self.said.audio_characters.div_ceil(ENCODED_CHARACTERS) as u64
     }
 }
 
@@ -206,8 +217,8 @@ impl<'de> Visitor<'de> for AmountVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Amount<'de>, E> {
-        let said = Said { text_bytes: text.len(), ..Said::default() };
-        Ok(Amount { said, any: !text.is_empty(), ..Amount::default() })
+        let said = Said { text_tokens: tokens::count(text), ..Said::default() };
+        Ok(Amount { said, any: !text.is_empty(), characters: text.len(), ..Amount::default() })
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Amount<'de>, E> {
@@ -252,7 +263,7 @@ impl<'de> Visitor<'de> for AmountVisitor {
             match name {
                 AmountField::Id | AmountField::Type | AmountField::Format => {}
                 AmountField::ImageUrl => amount.said.images += u64::from(field.any),
-                AmountField::Data => amount.said.audio_characters += field.bytes(),
+                AmountField::Data => amount.said.audio_characters += field.characters,
                 AmountField::Other => amount.said += field.said,
             }
         }
@@ -275,10 +286,10 @@ mod tests {
             "reasoning_details":[{"type":"reasoning.text","text":"12345"}],
             "tool_calls":[{"index":0,"id":"call","type":"function","function":{"name":"f","arguments":"{}"}}]}"#,
         );
-        assert_eq!((saying.role, saying.said.text_bytes, saying.calls), (Some("assistant"), 3 + 5 + 3, true));
+        assert_eq!((saying.role, saying.said.text_tokens, saying.calls), (Some("assistant"), 1 + 2 + (1 + 2), true));
         assert_eq!(
-            read(r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"123456"}]}"#).said.text_bytes,
-            6
+            read(r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"123456"}]}"#).said.text_tokens,
+            2
         );
     }
 
@@ -289,7 +300,7 @@ mod tests {
             "images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},"AAAA"],
             "audio":{"id":"a","data":"AAAA","transcript":"hey"}}"#,
         );
-        assert_eq!(saying.said, Said { text_bytes: 6, images: 3, audio_characters: 4 });
+        assert_eq!(saying.said, Said { text_tokens: 1 + 1, images: 3, audio_characters: 4 });
         let usage = saying.said.usage(7);
         assert_eq!((usage.input, usage.output, usage.image_output, usage.audio_output), (7, 2, 3 * 1_290, 1));
         assert!(usage.estimated);

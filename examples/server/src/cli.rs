@@ -47,6 +47,33 @@ pub(crate) enum Command {
     /// Set, list and remove secrets, and replace the master key that they are under.
     #[command(subcommand)]
     Secrets(Secrets),
+    /// Show the prices in force, and import new ones.
+    #[command(subcommand)]
+    Prices(Prices),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Prices {
+    /// List what every model costs by each of its upstreams, with the version that records name it by.
+    List,
+    /// Take prices over from a file: a catalogue in the form of `models.json`, or what `OpenRouter` answers to `GET
+    /// /models`. What is missing, negative or moves too far is refused; the rest goes into `catalogue.file` with a date.
+    Import {
+        /// The file with the prices.
+        file: PathBuf,
+        /// Only say what would happen.
+        #[arg(long)]
+        dry_run: bool,
+        /// How far a price may move from what is in force, in percent of that.
+        #[arg(long, value_name = "PERCENT", default_value_t = 25)]
+        max_drift: u32,
+        /// A model whose prices may move further; may be given several times.
+        #[arg(long, value_name = "MODEL")]
+        accept_drift: Vec<String>,
+        /// The instant from which the prices hold; now where it is absent.
+        #[arg(long, value_name = "TIME")]
+        valid_from: Option<aihub_core::Timestamp>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod keys;
 mod listen;
 mod parts;
 mod pepper;
+mod prices;
 mod ring;
 mod routes;
 mod secret_file;
@@ -107,6 +108,7 @@ async fn command(command: Command, settings: Settings) -> Result<(), Stop> {
         Command::Accounts(command) => accounts::run(command, &settings).await,
         Command::Audit => audit::run(&settings).await,
         Command::Secrets(command) => secrets::run(command, &settings).await,
+        Command::Prices(command) => prices::run(&command, &settings),
         Command::Openapi | Command::Settings => Ok(()),
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use aihub_core::commerce::Books;
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock};
+use aihub_core::{
+    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
+};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
-use aihub_providers::catalogue::{self, Vendor};
+use aihub_providers::catalogue::{self, Entry, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
@@ -48,7 +50,7 @@ impl Parts {
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(settings, &vendors)?;
+        let catalogue = models(settings, &vendors, clock.now())?;
         let stores = store::open(settings, &clock).await?;
         let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
@@ -76,7 +78,7 @@ impl Parts {
 type Enabled = (Vec<Arc<dyn Provider>>, Vec<(Arc<str>, Vendor)>);
 
 /// The providers that have a key.
-fn providers(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Enabled, Stop> {
+pub(crate) fn providers(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Enabled, Stop> {
     let mut enabled: Enabled = Default::default();
     for (name, provider) in &settings.providers {
         let wrong = |what: String| SettingsError(format!("the setting `providers.{name}` is wrong: {what}"));
@@ -122,21 +124,36 @@ fn keys_of(provider: &settings::Provider) -> Result<Secrets, String> {
     Ok(keys)
 }
 
-/// What the enabled providers sell.
-fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCatalogue, Stop> {
-    let over = &settings.catalogue;
-    let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
+/// The shipped models under those of the operator's file, whose text this is.
+pub(crate) fn entries(settings: &Settings, file: Option<&str>) -> Result<Vec<Entry>, Stop> {
     let mut entries = catalogue::shipped()?;
-    if !over.file.is_empty() {
-        let text = std::fs::read_to_string(&over.file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let own = catalogue::read(&text).map_err(|error| wrong(format!("is wrong: {error}")))?;
+    if let Some(text) = file {
+        let own = catalogue::read(text).map_err(|error| {
+            SettingsError(format!("the setting `catalogue.file` = {:?} is wrong: {error}", settings.catalogue.file))
+        })?;
         entries.retain(|entry| own.iter().all(|over| over.id != entry.id));
         entries.extend(own);
     }
+    Ok(entries)
+}
+
+/// What the enabled providers sell.
+pub(crate) fn models(
+    settings: &Settings,
+    vendors: &[(Arc<str>, Vendor)],
+    at: Timestamp,
+) -> Result<FixedCatalogue, Stop> {
+    let over = &settings.catalogue;
+    let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
+    let text = match &*over.file {
+        "" => None,
+        file => Some(std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?),
+    };
+    let entries = entries(settings, text.as_deref())?;
     check::offers(&entries, vendors)?;
     let mut models = Vec::with_capacity(entries.len());
     for entry in &entries {
-        if let Some(mut model) = entry.model(vendors).map_err(|error| wrong(format!("is wrong: {error}")))? {
+        if let Some(mut model) = entry.model(vendors, at).map_err(|error| wrong(format!("is wrong: {error}")))? {
             model.fallbacks = over.fallbacks.get(&*model.id).cloned().unwrap_or_default();
             models.push(model);
         }

@@ -72,6 +72,7 @@ impl Gateway {
             .routes(routes!(models::list_models))
             .routes(routes!(models::retrieve_model))
             .routes(routes!(developer::chat::developer_chat))
+            .routes(routes!(developer::quote::quote))
             .routes(routes!(models::developer_models))
     }
 }

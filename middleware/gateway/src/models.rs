@@ -1,6 +1,6 @@
 //! The lists of models: `OpenAI`'s form with prices beside, and the developer form.
 
-use aihub_core::{Error, ErrorKind, Model};
+use aihub_core::{Error, ErrorKind, Model, Timestamp};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(crate) struct ModelCard {
     output_modalities: Vec<String>,
     /// Whether it thinks before it answers.
     reasoning: bool,
-    /// What it costs, by the cheapest upstream.
+    /// What it costs the caller, by the cheapest upstream, with the markup of the plan.
     pricing: Pricing,
     /// Whether the plan and the key of the caller include it.
     included: bool,
@@ -62,9 +62,11 @@ pub(crate) struct ModelList {
     data: Vec<ModelCard>,
 }
 
-fn card(model: &Model, door: &Door) -> Option<ModelCard> {
-    let prices = &model.offers.first()?.prices;
+/// In the caller's prices. `None` while no offer has a price in force: what is not priced is not sold.
+fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
+    let prices = &model.offers.iter().find_map(|offer| offer.prices.at(at))?.list;
     let rates = prices.base();
+    let shown = |price| Some(door.caller.plan.markup.on_price(price)?.decimal_per_million().to_string());
     Some(ModelCard {
         id: model.id.to_string(),
         object: "model",
@@ -79,16 +81,17 @@ fn card(model: &Model, door: &Door) -> Option<ModelCard> {
         reasoning: model.reasoning,
         pricing: Pricing {
             currency: prices.currency().to_string(),
-            input_per_million: rates.input.decimal_per_million().to_string(),
-            cached_input_per_million: rates.cache_read.decimal_per_million().to_string(),
-            output_per_million: rates.output.decimal_per_million().to_string(),
+            input_per_million: shown(rates.input)?,
+            cached_input_per_million: shown(rates.cache_read)?,
+            output_per_million: shown(rates.output)?,
         },
         included: door.caller.plan.models.permits(model) && door.caller.key.models.permits(model),
     })
 }
 
 fn all(gateway: &Gateway, door: &Door) -> Json<ModelList> {
-    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door)).collect();
+    let at = gateway.0.clock.now();
+    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door, at)).collect();
     Json(ModelList { object: "list", data })
 }
 
@@ -121,7 +124,7 @@ pub(crate) async fn retrieve_model(
     Path(id): Path<String>,
 ) -> Result<Json<ModelCard>, Failure> {
     let model = gateway.0.catalogue.find(&id);
-    let card = model.and_then(|model| card(&model, &door));
+    let card = model.and_then(|model| card(&model, &door, gateway.0.clock.now()));
     let unknown = || {
         let shown: String = id.chars().take(100).collect();
         Error::new(ErrorKind::NotFound, format!("There is no model `{shown}`: ask for the list of models"))

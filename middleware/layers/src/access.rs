@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use aihub_core::key::Permission;
+use aihub_core::price::Priced;
 use aihub_core::{Call, Caller, Catalogue, Error, ErrorKind, Model, Offer, Operation};
 use futures_util::future::{Either, Ready, ready};
 use tower::{Layer, Service};
@@ -54,6 +55,18 @@ pub struct Routed<O> {
     pub max_output_tokens: Option<u64>,
 }
 
+impl<O: Operation> Routed<O> {
+    /// `call` on its way to what `catalogue` has for it, as [`Access`] finds it: for whoever asks where a call would go
+    /// without making it.
+    ///
+    /// # Errors
+    ///
+    /// Those that the call would be refused with: there is no such model, or the caller may not use it so.
+    pub fn find(catalogue: &dyn Catalogue, call: Call<O>) -> Result<Self, Error> {
+        route(catalogue, call)
+    }
+}
+
 impl<O> Routed<O> {
     /// `call`, to be served by `model` alone.
     pub fn new(call: Call<O>, model: Arc<Model>) -> Self {
@@ -65,9 +78,18 @@ impl<O> Routed<O> {
         std::iter::once(&self.model).chain(&self.fallbacks)
     }
 
-    /// Every offer that may come to serve the call, in the order in which they are tried.
+    /// Every offer that may come to serve the call, in the order in which they are tried: those with a price in force
+    /// when it was admitted. Without a price there is nothing to hold, and so nothing is sold.
     pub fn offers(&self) -> impl Iterator<Item = (&Arc<Model>, &Offer)> {
-        self.models().flat_map(|model| model.offers.iter().map(move |offer| (model, offer)))
+        self.priced().map(|(model, offer, _)| (model, offer))
+    }
+
+    /// As [`Routed::offers`], with the prices that the call is held for and charged by.
+    pub fn priced(&self) -> impl Iterator<Item = (&Arc<Model>, &Offer, &Arc<Priced>)> {
+        let at = self.call.received_at;
+        self.models().flat_map(move |model| {
+            model.offers.iter().filter_map(move |offer| Some((model, offer, offer.prices.at(at)?)))
+        })
     }
 }
 
@@ -219,6 +241,20 @@ mod tests {
         assert_eq!(ids(route("alias", |_, _| {}).unwrap()), ["m", "dear", "basic"]);
         assert_eq!(ids(route("m", |_, plan| plan.models = ModelAccess::Basic).unwrap()), ["m", "basic"]);
         assert_eq!(ids(route("m", |key, _| key.models = ModelAccess::Only(vec!["m".into()])).unwrap()), ["m"]);
+    }
+
+    #[test]
+    fn what_has_no_price_in_force_when_the_call_is_admitted_is_not_offered() {
+        let mut routed = route("m", |_, _| {}).unwrap();
+        let from = routed.call.received_at;
+        let book = aihub_core::PriceBook::new([(from, world::prices("1"))]).unwrap();
+        let mut coming = world::model("m", vec![world::offer("first", "1"), Offer::new("second", "m-1", book)]);
+        coming.fallbacks = Vec::new();
+        (routed.model, routed.fallbacks) = (Arc::new(coming), Vec::new());
+        assert_eq!(routed.offers().count(), 2);
+        routed.call.received_at = from - aihub_core::jiff::SignedDuration::from_micros(1);
+        let names: Vec<_> = routed.offers().map(|(_, offer)| &*offer.provider).collect();
+        assert_eq!(names, ["first"], "a price of the next microsecond is no price");
     }
 
     #[test]

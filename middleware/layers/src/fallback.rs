@@ -183,7 +183,7 @@ fn better(earlier: Error, later: Error) -> Error {
 }
 
 #[cold]
-fn not_offered() -> Error {
+pub(crate) fn not_offered() -> Error {
     Error::new(ErrorKind::Unavailable, "No upstream serves this model at present: use another model")
         .with_code("no_upstream")
         .with_alert()

@@ -39,8 +39,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::journal::Progress;
+use aihub_core::price::Priced;
 use aihub_core::{
-    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Offer, Operation, Outcome, Reply as _, Served,
+    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Operation, Outcome, Reply as _, Served,
     Trail, Usage, UsageRecord,
 };
 use futures_util::future::BoxFuture;
@@ -123,8 +124,11 @@ fn draft<O: Operation>(attempt: &Attempt<O>) -> UsageRecord {
     draft.stream = call.operation.streams();
     draft.markup = call.caller.plan.markup;
     draft.usage = Usage::estimate(call.operation.demand().prompt_tokens, 0);
-    let charge = Charge::of(&offer.prices, &draft.usage, draft.markup, true, None);
-    (draft.cost, draft.charge) = (charge.cost, charge.charge);
+    if let Some(prices) = attempt.prices() {
+        let charge = Charge::of(&prices.list, &draft.usage, draft.markup, true, None);
+        (draft.cost, draft.charge) = (charge.cost, charge.charge);
+        draft.price_version = Some(Arc::clone(&prices.version));
+    }
     draft.provider = Some(Arc::clone(&offer.provider));
     draft.discarded = call.trail.discarded();
     draft.attempts = call.trail.attempts() + 1;
@@ -136,7 +140,7 @@ fn draft<O: Operation>(attempt: &Attempt<O>) -> UsageRecord {
 struct Marks {
     call: CallId,
     trail: Arc<Trail>,
-    offer: Offer,
+    prices: Option<Arc<Priced>>,
     markup: Markup,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
@@ -150,11 +154,11 @@ impl Marks {
     const LOOK: u32 = 32;
 
     fn of<O>(attempt: &Attempt<O>, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Self {
-        let Attempt { call, offer, .. } = attempt;
+        let call = &attempt.call;
         Self {
             call: call.id,
             trail: Arc::clone(&call.trail),
-            offer: offer.clone(),
+            prices: attempt.prices().cloned(),
             markup: call.caller.plan.markup,
             journal,
             clock,
@@ -181,11 +185,13 @@ impl Marks {
         }
         self.due = Some(now + JournalLayer::EVERY);
         self.due_tokens = used.completion_tokens().saturating_add(JournalLayer::TOKENS);
-        let charge = Charge::of(&self.offer.prices, &used, self.markup, false, self.trail.most());
         let mut mark = Progress::new(self.call, used);
         mark.served_model.clone_from(&served.model);
         mark.generation.clone_from(&served.generation);
-        (mark.cost, mark.charge) = (charge.cost, charge.charge);
+        if let Some(prices) = &self.prices {
+            let charge = Charge::of(&prices.list, &used, self.markup, false, self.trail.most());
+            (mark.cost, mark.charge) = (charge.cost, charge.charge);
+        }
         self.journal.progressed(&mark);
     }
 }

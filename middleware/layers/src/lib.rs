@@ -32,7 +32,7 @@ pub use fallback::{Fallback, FallbackLayer};
 pub use intake::{Intake, IntakeLayer};
 pub use journal::{JournalLayer, Journaled};
 pub use meter::{Meter, MeterBuilder, MeterHandle, MeterLayer, Undelivered};
-pub use quota::{Quota, QuotaLayer};
+pub use quota::{Estimate, Quota, QuotaLayer};
 pub use rate_limit::{RateLimit, RateLimitLayer};
 pub use rescue::{Failure, RequestId, Rescue, RescueLayer, envelope, failure};
 pub use retry::{Allowance, RetryPolicy};

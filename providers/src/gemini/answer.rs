@@ -7,6 +7,7 @@ use aihub_core::chat::{
     AssistantMessage, CallDelta, ChatEvent, ChatReply, Choice, Completion, Delta, Finish, FunctionCall, FunctionDelta,
     ToolCall,
 };
+use aihub_core::tokens;
 use aihub_core::{AccountId, CallId, Clock, Error, ErrorKind, Result, Usage};
 use serde_json::{Value, json};
 
@@ -290,22 +291,16 @@ pub(super) fn read(body: &[u8]) -> Result<GenerateResponse> {
     })
 }
 
-/// The size of the text in an event, for a measure where the vendor gives none.
-pub(super) fn text_bytes(event: &ChatEvent) -> usize {
+/// The tokens of the text in an event, for a measure where the vendor gives none.
+pub(super) fn text_tokens(event: &ChatEvent) -> u64 {
     let ChatEvent::Chunk(chunk) = event else { return 0 };
     chunk.choices.iter().map(|choice| text_in(&choice.delta)).sum()
 }
 
-fn text_in(delta: &Delta) -> usize {
-    let texts = [&delta.content, &delta.reasoning_content].into_iter().flatten().map(String::len).sum::<usize>();
-    let calls = delta
-        .tool_calls
-        .iter()
-        .flatten()
-        .filter_map(|call| call.function.arguments.as_deref())
-        .map(str::len)
-        .sum::<usize>();
-    texts + calls
+fn text_in(delta: &Delta) -> u64 {
+    let texts = [&delta.content, &delta.reasoning_content].into_iter().flatten();
+    let calls = delta.tool_calls.iter().flatten().filter_map(|call| call.function.arguments.as_ref());
+    texts.chain(calls).map(|text| tokens::count(text)).sum()
 }
 
 #[cfg(test)]

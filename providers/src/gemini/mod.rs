@@ -238,7 +238,7 @@ impl Inner {
             cached_content: self.settings.cached_content,
             service_tiers: self.settings.service_tiers,
             // A search costs money of its own: without a price for it, none is sold.
-            search: attempt.offer.prices.base().search > Price::FREE,
+            search: attempt.prices().is_some_and(|prices| prices.list.base().search > Price::FREE),
         };
         let account = attempt.call.caller.account();
         let kept = |id: &str| self.signatures.find(account, id);

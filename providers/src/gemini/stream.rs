@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use aihub_core::chat::{ChatChunk, ChatEvent, ChatSource, ChunkChoice, Delta, Finish, tokens_in};
+use aihub_core::chat::{ChatChunk, ChatEvent, ChatSource, ChunkChoice, Delta, Finish};
 use aihub_core::{Error, Result, Usage};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 
-use super::answer::{Scribe, citations, logprobs, text_bytes};
+use super::answer::{Scribe, citations, logprobs, text_tokens};
 use super::finish::{Budget, Judgement, Limit, Progress, judge, malformed, truncated, unusable};
 use super::signature::extra;
 use super::usage::usage;
@@ -35,7 +35,7 @@ pub(super) struct GeminiSource {
     /// What the vendor counted for this hop, last word.
     counted: Option<Usage>,
     /// Text of this hop, for a measure where the vendor has not counted yet.
-    text_bytes: usize,
+    text_tokens: u64,
     model: Option<Arc<str>>,
     generation: Option<Arc<str>>,
     queue: VecDeque<ChatEvent>,
@@ -61,7 +61,7 @@ impl GeminiSource {
             choices: Vec::with_capacity(1),
             blocked: false,
             counted: None,
-            text_bytes: 0,
+            text_tokens: 0,
             model: None,
             generation: None,
             queue: VecDeque::with_capacity(4),
@@ -156,7 +156,7 @@ impl GeminiSource {
             choices: vec![choice],
             usage: None,
         }));
-        self.text_bytes += text_bytes(&event);
+        self.text_tokens += text_tokens(&event);
         self.queue.push_back(event);
     }
 
@@ -192,7 +192,7 @@ impl GeminiSource {
         self.link = Link::Opening((self.again)(limit, token));
         self.splitter = Splitter::default();
         self.counted = None;
-        self.text_bytes = 0;
+        self.text_tokens = 0;
         if token.is_none() {
             self.choices.clear();
         }
@@ -235,8 +235,8 @@ impl GeminiSource {
     /// What this hop used, measured where text came before the vendor counted it.
     fn now(&self) -> Usage {
         let mut now = self.used().unwrap_or_default();
-        if now.completion_tokens() == 0 && self.text_bytes > 0 {
-            now.output = tokens_in(self.text_bytes);
+        if now.completion_tokens() == 0 && self.text_tokens > 0 {
+            now.output = self.text_tokens;
             now.estimated = true;
         }
         now

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!((head.id.map(text).as_deref(), head.created.and_then(number)), (Some("7"), Some(1_500)));
         let bits: Vec<_> = head.choices().iter().map(Choice::bit).collect();
         assert_eq!(bits, [2, 4, 1]);
-        assert_eq!(head.choices()[0].delta.said.text_bytes, 3);
+        assert_eq!(head.choices()[0].delta.said.text_tokens, 1);
         assert_eq!(head.choices()[0].finish_reason.as_deref(), Some("5"));
         assert!(head.model.is_none() && head.usage.is_none() && head.failure().is_none());
     }

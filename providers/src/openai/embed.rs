@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aihub_core::chat::tokens_in;
 use aihub_core::embedding::{EmbedReply, EmbedRequest};
 use aihub_core::json::Object;
 use aihub_core::{Operation as _, Result, Served, Usage};
@@ -32,7 +31,7 @@ pub(crate) fn reply(body: Bytes, request: &EmbedRequest, dialect: Dialect) -> Re
     let reported = head.usage.map(|raw| usage::read_input(raw.get())).unwrap_or_default();
     let mut served = Served::default();
     served.model = head.model.as_deref().map(Arc::from);
-    let used = reported.usage.unwrap_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(tokens_in(1)), 0));
+    let used = reported.usage.unwrap_or_else(|| Usage::estimate(request.demand().prompt_tokens.max(1), 0));
     let shown = if reported.usage.is_some() && !reported.has_cost {
         body
     } else {

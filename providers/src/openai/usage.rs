@@ -220,7 +220,7 @@ mod tests {
         let mut said = Said::default();
         let reported = read(r#"{"prompt_tokens":5,"completion_tokens":0}"#);
         assert_eq!(reported.used(&said), Some(Usage::new(5, 0)));
-        said.text_bytes = 30;
+        said.text_tokens = 10;
         assert_eq!(reported.used(&said), Some(Usage::estimate(5, 10)));
         assert_eq!(read(r#"{"prompt_tokens":5,"completion_tokens":1}"#).used(&said), Some(Usage::new(5, 1)));
     }

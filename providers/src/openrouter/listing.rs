@@ -62,7 +62,7 @@ struct Override {
 
 /// Reads the list. A model whose price is missing or negative (routers say `-1`: "depends") keeps
 /// its place without a price list, and so is not sold.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Listing>> {
+pub(crate) fn read(body: &[u8]) -> Result<Vec<Listing>> {
     let models: Models = serde_json::from_slice(body).map_err(unreadable)?;
     let listings = models.data.into_iter().map(|model| {
         let mut listing = Listing::new(model.id);

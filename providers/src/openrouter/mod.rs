@@ -2,7 +2,7 @@
 
 mod account;
 mod fault;
-mod listing;
+pub(crate) mod listing;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use aihub_core::embedding::{EmbedReply, EmbedRequest};
 use aihub_core::json::{Edit, Object};
 use aihub_core::price::{Price, PriceList};
 use aihub_core::provider::Listing;
-use aihub_core::{Attempt, Capabilities, Clock, Operation as _, Provider, Result};
+use aihub_core::{Attempt, Capabilities, Clock, Error, ErrorKind, Operation as _, Provider, Result};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
@@ -70,7 +70,7 @@ impl Provider for OpenRouter {
         let request = &attempt.call.operation;
         let mut edit = self.endpoint.edit(request.object(), request.model(), &attempt.offer)?;
         bound_output(&mut edit, &attempt)?;
-        cap_price(&mut edit, request.object(), &attempt.offer.prices)?;
+        cap_price(&mut edit, request.object(), prices_of(&attempt)?)?;
         let body = edit.finish();
         self.endpoint.chat(body, request).await
     }
@@ -78,7 +78,7 @@ impl Provider for OpenRouter {
     async fn embed(&self, attempt: Attempt<EmbedRequest>) -> Result<EmbedReply> {
         let request = &attempt.call.operation;
         let mut edit = self.endpoint.edit(request.object(), request.model(), &attempt.offer)?;
-        cap_price(&mut edit, request.object(), &attempt.offer.prices)?;
+        cap_price(&mut edit, request.object(), prices_of(&attempt)?)?;
         let body = edit.finish();
         self.endpoint.embed(body, request).await
     }
@@ -86,6 +86,12 @@ impl Provider for OpenRouter {
     async fn models(&self) -> Result<Vec<Listing>> {
         listing::read(&self.endpoint.get("/models").await?)
     }
+}
+
+/// What the attempt is made at. Who tries an offer that is not sold has forgotten to ask, and sells below the price.
+fn prices_of<O>(attempt: &Attempt<O>) -> Result<&PriceList> {
+    let priced = attempt.prices().map(|prices| &*prices.list);
+    priced.ok_or_else(|| Error::new(ErrorKind::Internal, "An offer was tried that has no price in force"))
 }
 
 /// Tells the vendor the price that the hold was made with: where only dearer hosts are left, it

@@ -16,9 +16,17 @@ fn everything_that_is_sent_weighs_something() {
         {"role":"tool","tool_call_id":"c1","content":"ok"}]"#,
     );
     let prompt = prompt.unwrap();
-    assert_eq!((prompt.messages, prompt.text_bytes, prompt.media), (2, 7 + (1 + 2 + 2) + (2 + 2), 0));
+    assert_eq!((prompt.messages, prompt.text_tokens, prompt.media), (2, 4 + (1 + 2 + 2) + (2 + 1), 0));
     let video = part(r#"{"type":"video_url","video_url":{"url":"https://x/y"}}"#).unwrap();
-    assert_eq!(video.text_bytes, r#"{"url":"https://x/y"}"#.len());
+    assert_eq!(video.text_tokens, tokens::count(r#"{"url":"https://x/y"}"#));
+}
+
+#[test]
+fn an_escape_weighs_what_it_stands_for() {
+    let plain = read(r#"[{"role":"user","content":"Größe 每天\tx"}]"#).unwrap();
+    let escaped = read(r#"[{"role":"user","content":"Gr\u00f6\u00dfe \u6bcf\u5929\tx"}]"#).unwrap();
+    assert_eq!(plain, escaped);
+    assert_eq!(plain.text_tokens, tokens::count("Größe 每天\tx"));
 }
 
 #[test]
@@ -32,7 +40,7 @@ fn media_weigh_by_what_they_are() {
         (r#"{"type":"file","file":{"file_id":"f"}}"#.to_owned(), 1_120),
     ] {
         let prompt = part(&json).unwrap();
-        assert_eq!((prompt.media, prompt.media_tokens, prompt.text_bytes), (1, tokens, 0), "{}", &json[..40]);
+        assert_eq!((prompt.media, prompt.media_tokens, prompt.text_tokens), (1, tokens, 0), "{}", &json[..40]);
     }
     assert_eq!([decoded("QQ=="), decoded("QUI"), decoded("QUJD")], [Ok(1), Ok(2), Ok(3)]);
 }

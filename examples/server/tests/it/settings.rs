@@ -45,7 +45,7 @@ fn a_wrong_value_is_named() {
 }
 
 /// Each variable with its value, and what the one line has to say beside the setting.
-const WITHOUT_EFFECT: [(&str, &str, &[&str]); 32] = [
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 34] = [
     ("AIHUB_SERVER__MAX_CALLS_IN_FLIGHT", "0", &["server.max_calls_in_flight` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_CALLS_PER_KEY", "0", &["server.max_calls_per_key` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_BODY_BYTES", "0", &["server.max_body_bytes` = 0", "from 1 to"]),
@@ -65,6 +65,8 @@ const WITHOUT_EFFECT: [(&str, &str, &[&str]); 32] = [
     ("AIHUB_PLANS__PRO__QUOTAS", r#"[{per="day"}]"#, &["plans.pro.quotas[0]", "limits nothing"]),
     ("AIHUB_PLANS__PRO__DEFAULT_OUTPUT_TOKENS", "0", &["plans.pro.default_output_tokens` = 0", "at least 1"]),
     ("AIHUB_PLANS__PRO__REQUESTS_PER_MINUTE", "0", &["plans.pro.requests_per_minute` = 0", "leave it out"]),
+    ("AIHUB_PLANS__PRO__MARKUP", "20", &["plans.pro.markup` = 20", "a percentage such as `20%`"]),
+    ("AIHUB_PLANS__PRO__MARKUP", "-101%", &["plans.pro.markup` = \"-101%\"", "not below -100%"]),
     ("AIHUB_PLANS__PRO__NAME", "gold", &["plans.pro.name` = \"gold\"", "`pro`"]),
     ("AIHUB_PLANS__FREE__MODELS", "{only=[]}", &["plans.free.models.only", "at least one"]),
     ("AIHUB_PLANS__FREE__MODELS", r#"{only=["openia/*"]}"#, &["plans.free.models.only` = \"openia/*\"", "no model"]),

@@ -129,7 +129,7 @@ pub(crate) async fn developer_chat(
 impl SimpleChat {
     /// The same in `OpenAI`'s form: the developer form is a shorter way to say it, not a second way
     /// to a model.
-    fn into_request(self, default_model: Option<&str>) -> Result<ChatRequest> {
+    pub(super) fn into_request(self, default_model: Option<&str>) -> Result<ChatRequest> {
         let model = self.model.as_deref().or(default_model);
         let model = model.ok_or_else(|| Error::invalid("model", "Name a model: this service has no default"))?;
         let messages = match (self.message, self.messages) {

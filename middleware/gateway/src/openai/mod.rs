@@ -2,5 +2,5 @@
 
 pub(crate) mod chat;
 pub(crate) mod embeddings;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod stream;

@@ -136,8 +136,11 @@ impl Record {
         record.stream = self.stream;
         if let Some(offer) = offer {
             record.markup = self.caller.plan.markup;
-            let charge = Charge::of(&offer.prices, &usage, record.markup, waived, self.trail.most());
-            (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
+            if let Some(prices) = offer.prices.at(self.received_at) {
+                let charge = Charge::of(&prices.list, &usage, record.markup, waived, self.trail.most());
+                (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
+                record.price_version = Some(Arc::clone(&prices.version));
+            }
             record.provider = Some(offer.provider);
         }
         record.usage = usage;

@@ -50,7 +50,8 @@ async fn a_failed_call_says_who_failed_and_counts_nothing_twice() {
         let record = books.only().await;
         assert_eq!((record.outcome, record.attempts, record.provider.as_deref()), (outcome, 2, Some("second")));
         assert_eq!((record.usage, record.discarded), (world::usage(), world::usage()));
-        assert_eq!(record.cost, world::offer("second", "1").prices.cost(&world::usage()));
+        assert_eq!(record.cost, world::prices("1").cost(&world::usage()));
+        assert_eq!(record.price_version.as_deref(), Some(&*world::prices("1").version()));
     }
 }
 

@@ -120,7 +120,8 @@ impl Hold {
     /// What is settled is also what a record says that is written while it is being settled.
     fn conclude(&self, usage: &Usage, offer: Option<&Offer>, waived: bool) -> Verdict {
         self.trail.conclude(usage);
-        let of = |offer: &Offer| Charge::of(&offer.prices, usage, self.markup, waived, self.trail.most()).charge;
+        let prices = |offer: &Offer| offer.prices.at(self.open.as_ref()?.reservation.at).cloned();
+        let of = |offer| Charge::of(&prices(offer)?.list, usage, self.markup, waived, self.trail.most()).charge;
         Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(of)))
     }
 

@@ -77,8 +77,9 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use crate::access::Routed;
-use estimate::Estimate;
 use hold::Hold;
+
+pub use estimate::{Estimate, OfferEstimate};
 
 /// Makes [`Quota`].
 #[derive(Debug, Clone)]
@@ -137,7 +138,8 @@ where
                 Arc::clone(&routed.model.id),
                 call.received_at,
                 estimate.most,
-            );
+            )
+            .or_less(estimate.least(&routed));
             let reservation = policy.reserve(&ask).await?;
             // No await between the grant and its guard: there is no point at which a drop forgets it.
             let hold = Hold::new(

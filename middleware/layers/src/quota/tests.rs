@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aihub_core::price::Tier;
+use aihub_core::tokens::Family;
 use aihub_core::{Call, ChatReply, ChatRequest, Currency, Error, ErrorKind, Offer, Price, PriceList};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -22,7 +23,7 @@ fn holds_the_worst_price_of_any_offer_fallbacks_included() {
     let estimate = Estimate::of(&routed);
     let prompt = estimate.prompt_tokens;
     assert_eq!((estimate.most.calls, estimate.most.tokens), (1, prompt + 10));
-    let dollars = |per_million: &str| world::offer("x", per_million).prices.bound(prompt, 10);
+    let dollars = |per_million: &str| world::prices(per_million).bound(prompt, 10);
     assert_eq!(estimate.most.money, dollars("3"));
     routed.fallbacks.push(Arc::new(world::model("other", vec![world::offer("first", "5")])));
     assert_eq!(Estimate::of(&routed).most.money, dollars("5"));
@@ -39,6 +40,18 @@ fn the_plan_speaks_for_a_caller_who_named_nothing_for_each_choice() {
 }
 
 #[test]
+fn a_prompt_counts_by_the_vocabulary_of_whoever_serves_it() {
+    let (cheap, dear) = (world::prices("1"), world::prices("2"));
+    let estimate = |offers| Estimate::of(&routed(r#","max_tokens":1"#, offers));
+    let newer = estimate(vec![Offer::new("first", "gpt-4o", dear.clone())]);
+    let unknown = estimate(vec![Offer::new("first", "house-1", cheap.clone())]);
+    assert_eq!(unknown.prompt_tokens, Family::Other.tokens(newer.prompt_tokens));
+    let both = estimate(vec![Offer::new("first", "gpt-4o", dear.clone()), Offer::new("second", "house-1", cheap)]);
+    assert_eq!(both.prompt_tokens, unknown.prompt_tokens);
+    assert_eq!(both.most.money, dear.bound(newer.prompt_tokens, 1), "each offer at its own count");
+}
+
+#[test]
 fn no_more_is_held_than_any_model_on_the_route_can_give() {
     let mut routed = routed(r#","max_tokens":1000000"#, vec![world::offer("first", "1")]);
     let mut small = world::model("m", vec![world::offer("first", "1")]);
@@ -51,25 +64,23 @@ fn no_more_is_held_than_any_model_on_the_route_can_give() {
 
 #[test]
 fn a_cost_that_is_not_one_amount_is_unknown() {
-    let mut yen = world::offer("second", "1");
-    let rates = *yen.prices.base();
-    yen.prices = Arc::new(PriceList::new("JPY".parse().unwrap(), rates, Vec::new()));
+    let yen = PriceList::new("JPY".parse().unwrap(), *world::prices("1").base(), Vec::new());
+    let yen = Offer::new("second", "m-1", yen);
     assert_eq!(Estimate::of(&routed("", vec![world::offer("first", "1"), yen])).most.money, None);
     assert_eq!(Estimate::of(&routed("", Vec::new())).most.money, None);
 }
 
 #[test]
 fn money_that_is_short_shortens_the_answer_exactly() {
-    let mut tiered = world::offer("first", "1");
     let dear = aihub_core::price::Rates::flat(Price::per_million("2").unwrap(), Price::per_million("9").unwrap());
     let tier = Tier { prompt_tokens_above: 3, rates: dear };
-    tiered.prices = Arc::new(PriceList::new(Currency::USD, *tiered.prices.base(), vec![tier]));
-    let routed = routed(r#","max_tokens":1000"#, vec![tiered.clone()]);
+    let tiered = PriceList::new(Currency::USD, *world::prices("1").base(), vec![tier]);
+    let routed = routed(r#","max_tokens":1000"#, vec![Offer::new("first", "m-1", tiered.clone())]);
     let estimate = Estimate::of(&routed);
     let mut held = estimate.most;
-    held.money = tiered.prices.bound(estimate.prompt_tokens, 321);
+    held.money = tiered.bound(estimate.prompt_tokens, 321);
     assert_eq!(estimate.bound(&routed, held).unwrap(), Some(321));
-    held.money = tiered.prices.bound(estimate.prompt_tokens, 0);
+    held.money = tiered.bound(estimate.prompt_tokens, 0);
     let refused = estimate.bound(&routed, held).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PaymentRequired);
 }

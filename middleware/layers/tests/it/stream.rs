@@ -35,7 +35,7 @@ async fn everything_is_settled_before_the_last_event_is_handed_on() {
     assert_eq!((record.usage, record.stream, record.operation), (world::usage(), true, "chat"));
     assert_eq!((record.first_event_us, record.duration_us), (Some(0), 3_000));
     assert_eq!((record.provider.as_deref(), record.finish_reason.as_deref()), (Some("first"), Some("stop")));
-    assert_eq!(record.cost, world::offer("first", "1").prices.cost(&world::usage()));
+    assert_eq!(record.cost, world::prices("1").cost(&world::usage()));
     assert_eq!(world.purse.cost(), [record.cost]);
 }
 
@@ -85,6 +85,6 @@ async fn what_a_lost_attempt_cost_is_kept_apart() {
     let record = world.books.only().await;
     assert_eq!((record.usage, record.discarded, record.attempts), (world::usage(), world::usage(), 2));
     assert_eq!(record.provider.as_deref(), Some("second"));
-    assert_eq!(record.cost, world::offer("second", "2").prices.cost(&world::usage()), "at the price of who served it");
+    assert_eq!(record.cost, world::prices("2").cost(&world::usage()), "at the price of who served it");
     assert_eq!(world.purse.used(), 12, "the caller pays once");
 }

@@ -25,7 +25,11 @@ pub fn clock() -> Arc<ManualClock> {
 }
 
 pub fn offer(provider: &str, dollars_per_million: &str) -> Offer {
-    Offer::new(provider, "m-1", PriceList::flat(dollars_per_million, dollars_per_million).unwrap())
+    Offer::new(provider, "m-1", prices(dollars_per_million))
+}
+
+pub fn prices(dollars_per_million: &str) -> PriceList {
+    PriceList::flat(dollars_per_million, dollars_per_million).unwrap()
 }
 
 pub fn model(id: &str, offers: Vec<Offer>) -> Model {

@@ -1,9 +1,10 @@
-//! Prices: whole pico-units per token, and what a usage costs by them.
+//! What one upstream charges for one model, and what a usage costs by that.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::fixed::Fixed;
@@ -35,6 +36,11 @@ impl Price {
         }
         let pico = price.checked_mul(Decimal::from(1_000_000)).ok_or_else(wrong)?.round_dp(0).normalize();
         i64::try_from(pico.mantissa()).map(Self).map_err(|_| wrong())
+    }
+
+    /// A price of so many pico-units; `None` when it is negative.
+    pub const fn from_pico(pico: i64) -> Option<Self> {
+        if pico < 0 { None } else { Some(Self(pico)) }
     }
 
     /// The price in pico-units.
@@ -94,6 +100,21 @@ impl Rates {
         }
     }
 
+    /// Every price, in an order that never changes: a version is made of it.
+    const fn all(&self) -> [Price; 9] {
+        [
+            self.input,
+            self.cache_read,
+            self.cache_write,
+            self.audio_input,
+            self.image_input,
+            self.output,
+            self.audio_output,
+            self.image_output,
+            self.search,
+        ]
+    }
+
     fn pico(&self, usage: &Usage) -> i128 {
         let line = |tokens: u64, price: Price| i128::from(tokens) * i128::from(price.pico());
         line(usage.input + usage.tool_input, self.input)
@@ -123,6 +144,7 @@ pub struct PriceList {
     currency: Currency,
     base: Rates,
     tiers: Vec<Tier>,
+    batch: Option<Box<PriceList>>,
 }
 
 impl PriceList {
@@ -142,7 +164,36 @@ impl PriceList {
     /// A list with `base` rates and `tiers` in any order.
     pub fn new(currency: Currency, base: Rates, mut tiers: Vec<Tier>) -> Self {
         tiers.sort_by_key(|tier| tier.prompt_tokens_above);
-        Self { currency, base, tiers }
+        Self { currency, base, tiers, batch: None }
+    }
+
+    /// The list with other rates for calls that are made in a batch, which vendors sell at about half the price.
+    #[must_use]
+    pub fn with_batch(mut self, base: Rates, tiers: Vec<Tier>) -> Self {
+        self.batch = Some(Box::new(Self::new(self.currency, base, tiers)));
+        self
+    }
+
+    /// The list to charge a call of a batch by; this one where a batch costs no other price. Whoever charges by it
+    /// records the version of the list that it was taken from, which says both.
+    pub fn for_batch(&self) -> &Self {
+        self.batch.as_deref().unwrap_or(self)
+    }
+
+    /// What records call the list: `pv_` and 16 hexadecimal digits of a hash of its prices.
+    ///
+    /// Lists of equal prices have the same version, whoever made them and whenever.
+    pub fn version(&self) -> String {
+        let hash = Sha256::digest(self.canonical());
+        hash.iter().take(8).fold(String::from("pv_"), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// The prices as one text that never changes for equal ones.
+    fn canonical(&self) -> String {
+        let rates = |rates: &Rates| rates.all().map(|price| price.pico().to_string()).join(",");
+        let tiers = self.tiers.iter().map(|tier| format!(";>{}:{}", tier.prompt_tokens_above, rates(&tier.rates)));
+        let batch = self.batch.as_ref().map(|batch| format!(";batch:{}", batch.canonical()));
+        format!("{}:{}{}{}", self.currency, rates(&self.base), tiers.collect::<String>(), batch.unwrap_or_default())
     }
 
     /// The currency of every price in the list.
@@ -218,6 +269,17 @@ mod tests {
         let cost = |input| list.cost(&Usage { input, ..Usage::default() }).unwrap().decimal().to_string();
         assert_eq!(cost(200_000), "0.4");
         assert_eq!(cost(200_001), "0.800004");
+    }
+
+    #[test]
+    fn a_batch_costs_what_the_list_says_of_batches_or_the_same() {
+        let list = PriceList::flat("2", "6").unwrap();
+        assert_eq!(list.for_batch(), &list);
+        let tier = Tier { prompt_tokens_above: 100, rates: Rates::flat(price("2"), price("6")) };
+        let halved = list.clone().with_batch(Rates::flat(price("1"), price("3")), vec![tier]);
+        let cost = |list: &PriceList, input| list.cost(&Usage::new(input, 10)).unwrap().decimal().to_string();
+        assert_eq!((cost(&halved, 100), cost(halved.for_batch(), 100)), ("0.00026".into(), "0.00013".into()));
+        assert_eq!(cost(halved.for_batch(), 101), "0.000262", "batches have tiers of their own");
     }
 
     #[test]
