@@ -7,6 +7,7 @@ pub mod charge;
 pub mod chat;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod departure;
 pub mod embedding;
 pub mod error;
 mod fixed;
@@ -28,10 +29,11 @@ pub mod time;
 pub mod usage;
 
 pub use billing::{BillingSink, UsageRecord};
-pub use call::{Attempt, Call, Demand, Operation, Reply, Trail};
+pub use call::{Attempt, Call, Demand, Operation, Reply, Trail, Unanswered};
 pub use caller::Caller;
 pub use charge::{Charge, Markup};
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
+pub use departure::{DepartureRule, Departures, Draining, Drains, OnDeparture};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
 /// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aihub_core::{
     Call, CallId, Caller, Charge, Clock, Ending, Error, ErrorKind, Hook, Offer, Operation, Outcome, Timestamp, Trail,
-    Usage, UsageRecord,
+    Unanswered, Usage, UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::oneshot;
@@ -70,13 +70,15 @@ impl Record {
 
     fn ended(mut self, ending: &Ending) -> Option<Confirmation> {
         let served = &ending.served;
-        let offer = served.offer.clone().or_else(|| self.trail.offer());
+        let (offer, left) = (served.offer.clone().or_else(|| self.trail.offer()), self.trail.left());
         self.write(offer, ending.usage, ending.waived, |record| {
             record.served_model.clone_from(&served.model);
             record.generation.clone_from(&served.generation);
             record.discarded = record.discarded.plus(&ending.discarded);
             record.vendor_cost = ending.vendor_cost;
-            record.outcome = ending.outcome;
+            // A whole answer has an end of its own, also where its caller left before it was there.
+            let gone = ending.outcome == Outcome::Completed && left;
+            record.outcome = if gone { Outcome::ClientGone } else { ending.outcome };
             record.status = ending.error.map_or(200, ErrorKind::status);
             record.finish_reason.clone_from(&ending.finish_reason);
         })
@@ -87,11 +89,12 @@ impl Record {
     pub(super) fn failed(mut self, error: &Error) -> Option<Confirmation> {
         let outcome = match error.kind() {
             _ if self.trail.attempts() == 0 => Outcome::Refused,
+            _ if self.trail.left() => Outcome::ClientGone,
             ErrorKind::Cancelled => Outcome::ClientGone,
             ErrorKind::Internal => Outcome::GatewayFailed,
             _ => Outcome::UpstreamFailed,
         };
-        let confirmation = self.without_reply(error.spent(), |record| {
+        let confirmation = self.without_reply(Some(error), |record| {
             record.vendor_cost = error.vendor_cost();
             record.outcome = outcome;
             record.status = error.kind().status();
@@ -99,17 +102,10 @@ impl Record {
         confirmation.filter(|_| outcome != Outcome::Refused)
     }
 
-    /// What was used is what another layer is booking already, such as a quota that settles; else what
-    /// the vendor said. Of an attempt that is still with a vendor its prompt is the best estimate.
-    fn without_reply(&mut self, spent: Option<&Usage>, rest: impl FnOnce(&mut UsageRecord)) -> Option<Confirmation> {
-        let in_flight = self.trail.in_flight();
-        let usage = match self.trail.concluded().or(spent.copied()) {
-            Some(used) => used,
-            None if in_flight => Usage::estimate(self.prompt_tokens, 0),
-            None => Usage::default(),
-        };
-        let offer = self.trail.offer();
-        self.write(offer, usage, false, |record| {
+    fn without_reply(&mut self, error: Option<&Error>, rest: impl FnOnce(&mut UsageRecord)) -> Option<Confirmation> {
+        let Unanswered { usage, waived, .. } = self.trail.unanswered(self.prompt_tokens, error);
+        let (in_flight, offer) = (self.trail.in_flight(), self.trail.offer());
+        self.write(offer, usage, waived, |record| {
             // The trail has counted a failed attempt among the discarded: not twice.
             if !in_flight {
                 record.discarded = less(record.discarded, &usage);
