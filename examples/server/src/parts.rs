@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock};
+use aihub_core::{
+    Catalogue, Clock, Departures, Drains, KeyStore, Pepper, Plan, Plans, Provider, QuotaPolicy, RateStore, SystemClock,
+};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Vendor};
@@ -36,6 +38,10 @@ pub(crate) struct Parts {
     pub(crate) rates: Arc<dyn RateStore>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
+    /// What is done when callers leave.
+    pub(crate) departures: Departures,
+    /// The calls that run on without them.
+    pub(crate) drains: Drains,
 }
 
 impl Parts {
@@ -45,7 +51,7 @@ impl Parts {
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(settings, &vendors)?;
+        let (catalogue, departures) = models(settings, &vendors)?;
         let stores = store::open(settings, &clock).await?;
         let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
@@ -68,6 +74,8 @@ impl Parts {
             rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
+            departures,
+            drains: Drains::default(),
             clock,
         })
     }
@@ -122,8 +130,8 @@ fn keys_of(provider: &settings::Provider) -> Result<Secrets, String> {
     Ok(keys)
 }
 
-/// What the enabled providers sell.
-fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCatalogue, Stop> {
+/// What the enabled providers sell, and what is done when their callers leave.
+fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<(FixedCatalogue, Departures), Stop> {
     let over = &settings.catalogue;
     let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
     let mut entries = catalogue::shipped()?;
@@ -144,5 +152,5 @@ fn models(settings: &Settings, vendors: &[(Arc<str>, Vendor)]) -> Result<FixedCa
     let aliases: Vec<_> = over.aliases.iter().map(|(alias, id)| (alias.clone(), id.clone())).collect();
     let sold = FixedCatalogue::new(models, &aliases);
     check::models(settings, &entries, &sold)?;
-    Ok(sold)
+    Ok((sold, check::departures(settings, &entries)?))
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Gateway;
+use crate::departure::Disconnect;
 use crate::door::{Door, Failure};
 
 /// A model in `OpenAI`'s form, and what that form does not say.
@@ -36,6 +37,10 @@ pub(crate) struct ModelCard {
     reasoning: bool,
     /// What it costs, by the cheapest upstream.
     pricing: Pricing,
+    /// What becomes of a call whose caller leaves before the end of its answer.
+    disconnect: Disconnect,
+    /// What is charged for an answer without a token or with an error in place of one: `not_charged`.
+    zero_completion: &'static str,
     /// Whether the plan and the key of the caller include it.
     included: bool,
 }
@@ -62,7 +67,7 @@ pub(crate) struct ModelList {
     data: Vec<ModelCard>,
 }
 
-fn card(model: &Model, door: &Door) -> Option<ModelCard> {
+fn card(model: &Model, gateway: &Gateway, door: &Door) -> Option<ModelCard> {
     let prices = &model.offers.first()?.prices;
     let rates = prices.base();
     Some(ModelCard {
@@ -83,12 +88,14 @@ fn card(model: &Model, door: &Door) -> Option<ModelCard> {
             cached_input_per_million: rates.cache_read.decimal_per_million().to_string(),
             output_per_million: rates.output.decimal_per_million().to_string(),
         },
+        disconnect: Disconnect::of(model, &gateway.0.departures),
+        zero_completion: "not_charged",
         included: door.caller.plan.models.permits(model) && door.caller.key.models.permits(model),
     })
 }
 
 fn all(gateway: &Gateway, door: &Door) -> Json<ModelList> {
-    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door)).collect();
+    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, gateway, door)).collect();
     Json(ModelList { object: "list", data })
 }
 
@@ -121,7 +128,7 @@ pub(crate) async fn retrieve_model(
     Path(id): Path<String>,
 ) -> Result<Json<ModelCard>, Failure> {
     let model = gateway.0.catalogue.find(&id);
-    let card = model.and_then(|model| card(&model, &door));
+    let card = model.and_then(|model| card(&model, &gateway, &door));
     let unknown = || {
         let shown: String = id.chars().take(100).collect();
         Error::new(ErrorKind::NotFound, format!("There is no model `{shown}`: ask for the list of models"))
