@@ -60,6 +60,9 @@ pub struct UsageRecord {
     /// What the call was worth beyond what its hold allowed to charge: the house bears it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Money>,
+    /// The most that the caller may be charged, where the call holds it of a limit of money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charge_at_most: Option<Money>,
     /// The version of the price list that both are of; with `markup` it says the charge again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_version: Option<Arc<str>>,
@@ -132,6 +135,7 @@ impl UsageRecord {
             cost: None,
             charge: None,
             shortfall: None,
+            charge_at_most: None,
             price_version: None,
             markup: Markup::NONE,
             vendor_cost: None,

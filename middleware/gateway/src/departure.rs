@@ -49,10 +49,10 @@ impl Leaving {
         match worst.unwrap_or_default() {
             OnDeparture::Void => Self { policy: "void", charged: "Nothing.".to_owned() },
             OnDeparture::Cancel if stream => {
-                let charged = "The prompt, and what was answered until you left, as measured here.";
+                let charged = "The prompt, and what was answered until you left: measured here, until the upstream has counted it.";
                 Self { policy: "cancel", charged: charged.to_owned() }
             }
-            OnDeparture::Cancel => Self { policy: "cancel", charged: "The prompt, as measured here.".to_owned() },
+            OnDeparture::Cancel => Self { policy: "cancel", charged: "The prompt, measured here.".to_owned() },
             OnDeparture::Drain { within, cost_cap } => {
                 let seconds = within.as_secs();
                 let cap = cost_cap.filter(|_| stream).map(|cap| format!(" and {cap} of the upstream's price"));

@@ -132,6 +132,7 @@ impl Record {
         record.stream = self.stream;
         if let Some(offer) = offer {
             record.markup = self.caller.plan.markup;
+            record.charge_at_most = self.trail.most();
             let charge = Charge::of(&offer.prices, &usage, record.markup, waived, self.trail.most());
             (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
             record.provider = Some(offer.provider);
