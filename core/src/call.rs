@@ -130,6 +130,8 @@ pub struct Unanswered {
 struct Last {
     offer: Option<Offer>,
     discarded: Usage,
+    /// What the last attempt cost, where it failed.
+    spent: Option<Usage>,
     concluded: Option<Unanswered>,
     waived: bool,
     most: Option<Money>,
@@ -140,7 +142,8 @@ impl Trail {
     pub fn attempt(&self, offer: &Offer) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.in_flight.store(true, Ordering::Release);
-        self.last().offer = Some(offer.clone());
+        let mut last = self.last();
+        (last.offer, last.spent) = (Some(offer.clone()), None);
     }
 
     /// The attempt failed; `spent` is what the vendor counted for it, as far as it said.
@@ -148,7 +151,7 @@ impl Trail {
         self.in_flight.store(false, Ordering::Release);
         if let Some(spent) = spent {
             let mut last = self.last();
-            last.discarded = last.discarded.plus(spent);
+            (last.discarded, last.spent) = (last.discarded.plus(spent), Some(*spent));
         }
     }
 
@@ -172,15 +175,17 @@ impl Trail {
     /// What the call comes to when it ends without a reply: by `error`, or because its caller left. One rule for all
     /// who keep books of it, and decided once: whoever asks again is told the same.
     ///
-    /// What the vendor counted counts; an attempt that is still with a vendor has cost its prompt, of which
-    /// `prompt_tokens` is the estimate. A failure is never charged, since nothing of it reached the caller. A caller
-    /// who left is, unless the policy lets it off: the vendor works for it and sends its bill.
+    /// What the last attempt cost counts, as far as its vendor said; one that is still with a vendor has cost its
+    /// prompt, of which `prompt_tokens` is the estimate. A failure is never charged, since nothing of it reached the
+    /// caller. A caller who left an attempt that is under way is, unless the policy lets it off: the vendor works for it
+    /// and sends its bill.
     pub fn unanswered(&self, prompt_tokens: u64, error: Option<&Error>) -> Unanswered {
         let in_flight = self.in_flight();
         let mut last = self.last();
-        let spent = error.and_then(Error::spent).copied().filter(|spent| !spent.is_zero());
+        let spent = last.spent.or(error.and_then(Error::spent).copied()).filter(|spent| !spent.is_zero());
         let estimate = || if in_flight { Usage::estimate(prompt_tokens, 0) } else { Usage::default() };
-        let waived = last.waived || error.is_some_and(|error| error.kind() != ErrorKind::Cancelled);
+        let failed = error.is_some_and(|error| error.kind() != ErrorKind::Cancelled);
+        let waived = last.waived || failed || !in_flight;
         *last.concluded.get_or_insert_with(|| Unanswered { usage: spent.unwrap_or_else(estimate), waived })
     }
 

@@ -125,3 +125,16 @@ async fn a_failure_before_there_is_a_reply_is_booked_and_not_charged() {
     );
     assert_eq!((world.purse.open(), world.purse.calls(), world.purse.used()), (0, 0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_took_too_long_is_booked_and_not_charged() {
+    let world = World::new(Scripted::new("first", [Step::Hang]), Scripted::new("second", [Step::Hang]));
+    let (stack, _handle) = world.stack();
+    let error = stack.oneshot(world.call_of(world::request(r#","stream":true"#))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UpstreamTimeout);
+    let record = world.books.only().await;
+    assert!(record.usage.estimated && record.usage == record.discarded, "one prompt for each vendor: {record:?}");
+    assert_eq!(record.cost, world::offer("second", "2").prices.cost(&record.usage));
+    assert!(record.charge.is_some_and(|charge| charge.nanos() == 0));
+    assert_eq!((world.purse.open(), world.purse.calls()), (0, 0));
+}
