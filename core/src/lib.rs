@@ -9,6 +9,8 @@ pub mod chat;
 pub mod commerce;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod correction;
+pub mod departure;
 pub mod embedding;
 pub mod error;
 mod fixed;
@@ -33,10 +35,12 @@ pub mod tokens;
 pub mod usage;
 
 pub use billing::{BillingSink, UsageRecord};
-pub use call::{Attempt, Call, Demand, Operation, Reply, Trail};
+pub use call::{Attempt, Call, Demand, Operation, Reply, Trail, Unanswered};
 pub use caller::Caller;
 pub use charge::{Charge, Markup};
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
+pub use correction::{Correction, Corrections, Corrector, Doubts};
+pub use departure::{DepartureRule, Departures, Draining, Drains, OnDeparture};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
 /// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never
@@ -51,7 +55,7 @@ pub use money::{Currency, Money};
 pub use network::Network;
 pub use plan::{Plan, Plans};
 pub use price::{Price, PriceBook, PriceList, Priced};
-pub use provider::{Capabilities, Provider};
+pub use provider::{Capabilities, Provider, VendorRecord};
 pub use quota::{QuotaPolicy, Reservation};
 pub use rate::{Rate, RateStore};
 pub use reply::{Ending, Hook, Marker, Served};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aihub_core::commerce::Books;
 use aihub_core::model::FixedCatalogue;
 use aihub_core::{
-    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
+    Catalogue, Clock, Departures, Drains, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
 };
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
@@ -41,6 +41,10 @@ pub(crate) struct Parts {
     pub(crate) rates: Arc<dyn RateStore>,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
+    /// What is done when callers leave.
+    pub(crate) departures: Departures,
+    /// The calls that run on without them.
+    pub(crate) drains: Drains,
 }
 
 impl Parts {
@@ -50,7 +54,7 @@ impl Parts {
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(settings, &vendors, clock.now())?;
+        let (catalogue, departures) = models(settings, &vendors, clock.now())?;
         let stores = store::open(settings, &clock).await?;
         let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
@@ -70,6 +74,8 @@ impl Parts {
             rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
+            departures,
+            drains: Drains::default(),
             clock,
         })
     }
@@ -137,12 +143,12 @@ pub(crate) fn entries(settings: &Settings, file: Option<&str>) -> Result<Vec<Ent
     Ok(entries)
 }
 
-/// What the enabled providers sell.
+/// What the enabled providers sell, and what is done when their callers leave.
 pub(crate) fn models(
     settings: &Settings,
     vendors: &[(Arc<str>, Vendor)],
     at: Timestamp,
-) -> Result<FixedCatalogue, Stop> {
+) -> Result<(FixedCatalogue, Departures), Stop> {
     let over = &settings.catalogue;
     let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
     let text = match &*over.file {
@@ -161,5 +167,5 @@ pub(crate) fn models(
     let aliases: Vec<_> = over.aliases.iter().map(|(alias, id)| (alias.clone(), id.clone())).collect();
     let sold = FixedCatalogue::new(models, &aliases);
     check::models(settings, &entries, &sold)?;
-    Ok(sold)
+    Ok((sold, check::departures(settings, &entries, at)?))
 }

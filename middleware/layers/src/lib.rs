@@ -3,6 +3,7 @@
 pub mod access;
 pub mod authenticate;
 pub mod breaker;
+pub mod departure;
 pub mod fallback;
 pub mod intake;
 pub mod journal;
@@ -28,6 +29,7 @@ mod world;
 pub use access::{Access, AccessLayer, Routed};
 pub use authenticate::{Authenticate, AuthenticateLayer, Peer};
 pub use breaker::{Breaker, BreakerLayer};
+pub use departure::{Departure, DepartureLayer};
 pub use fallback::{Fallback, FallbackLayer};
 pub use intake::{Intake, IntakeLayer};
 pub use journal::{JournalLayer, Journaled};

@@ -105,8 +105,10 @@ fn sdk_node() -> Result<String> {
     })
 }
 
-/// The suites make vendors fail on purpose, far more often than a breaker lets pass; it has tests of its own.
-const SUITE_SETTINGS: &[(&str, &str)] = &[("AIHUB_UPSTREAM__BREAKER_FAILURES", "1000000")];
+/// The suites make vendors fail on purpose, far more often than a breaker lets pass, and look whether a caller who leaves is
+/// noticed by every vendor, also by those that would be read on. Both have tests of their own.
+const SUITE_SETTINGS: &[(&str, &str)] =
+    &[("AIHUB_UPSTREAM__BREAKER_FAILURES", "1000000"), ("AIHUB_UPSTREAM__DEPARTURES", "[]")];
 
 /// Runs a suite while a server of its own, with vendors of its own, listens on free ports.
 fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> Result<String> {

@@ -1,14 +1,14 @@
 //! Settings that are right each for itself, and without effect or use beside the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aihub_core::Catalogue as _;
 use aihub_core::model::{FixedCatalogue, ModelKind};
 use aihub_core::plan::{ModelAccess, Plan};
+use aihub_core::{Catalogue as _, Departures, Timestamp};
 use aihub_providers::catalogue::{Entry, Vendor};
 
-use super::{Catalogue, Settings, SettingsError, load};
+use super::{Catalogue, Departure, Settings, SettingsError, load};
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -180,6 +180,37 @@ fn default_model(catalogue: &Catalogue, known: &[Entry], sold: &FixedCatalogue) 
         return refused("no enabled provider serves it: name another one, or set the key of its vendor");
     }
     Ok(())
+}
+
+/// What is done when callers leave. A rule that no call comes to has no effect; those that are shipped may have none where
+/// the models are others.
+pub(crate) fn departures(settings: &Settings, known: &[Entry], at: Timestamp) -> Result<Departures, SettingsError> {
+    let rules = &settings.upstream.departures;
+    let refused = |at: usize, right: &str| wrong(&format!("upstream.departures[{at}]"), rules[at].about(), right);
+    let made = rules.iter().enumerate().map(|(at, rule)| rule.rule().map_err(|right| refused(at, &right)));
+    let table: Vec<_> = made.collect::<Result<_, _>>()?;
+    let table = Departures::from_iter(table);
+    if load::default::<Vec<Departure>>("upstream.departures").as_ref() == Some(rules) {
+        return Ok(table);
+    }
+    let providers: Vec<_> =
+        settings.providers.iter().map(|(name, provider)| (Arc::from(&**name), provider.kind)).collect();
+    let mut unused: BTreeSet<_> = (0..rules.len()).collect();
+    for model in known.iter().filter_map(|entry| entry.model(&providers, at).ok().flatten()) {
+        for offer in &model.offers {
+            for stream in [false, true].into_iter().filter(|stream| !stream || model.kind == ModelKind::Chat) {
+                unused.retain(|at| table.rule(offer, stream) != Some(*at));
+            }
+        }
+    }
+    match unused.first() {
+        None => Ok(table),
+        Some(at) => Err(refused(
+            *at,
+            "no call comes to it: no model of this provider is called so, or the rules before it \
+                                      match all of them",
+        )),
+    }
 }
 
 /// Providers of a dialect sell only what is offered in their name.

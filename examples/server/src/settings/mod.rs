@@ -1,6 +1,7 @@
 //! Settings: embedded defaults (which are the manual), a file, the environment.
 
 pub(crate) mod check;
+mod departure;
 mod explain;
 mod load;
 mod secret;
@@ -16,6 +17,7 @@ use aihub_providers::catalogue::Vendor;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub(crate) use departure::Departure;
 pub(crate) use load::{DEFAULTS, SettingsError, is_default, load};
 pub(crate) use secret::Secrets;
 use value::{networks, positive};
@@ -168,6 +170,7 @@ pub(crate) struct Upstream {
     pub(crate) breaker_window_s: u64,
     #[serde(deserialize_with = "positive")]
     pub(crate) breaker_pause_s: u64,
+    pub(crate) departures: Vec<Departure>,
 }
 
 #[derive(Debug, Deserialize)]

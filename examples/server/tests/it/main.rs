@@ -5,6 +5,7 @@
 mod bad_input;
 mod chat;
 mod connection;
+mod departure;
 mod hub;
 mod markup;
 mod metering;

@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::{
-    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, Error, ErrorKind, Outcome, Pepper, PlainKey,
-    Plans, Provider,
+    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, DepartureRule, Departures, Drains, Error,
+    ErrorKind, OnDeparture, Outcome, Pepper, PlainKey, Plans, Provider, Reply as _,
 };
 use aihub_layers::{
-    AuthenticateLayer, BreakerLayer, IntakeLayer, Providers, QuotaLayer, RateLimitLayer, RequestId, RescueLayer,
-    RetryPolicy, Routed, ShedLayer, TimeoutLayer, Upstream, failure,
+    AuthenticateLayer, BreakerLayer, DepartureLayer, IntakeLayer, MeterLayer, Providers, QuotaLayer, RateLimitLayer,
+    RequestId, RescueLayer, RetryPolicy, Routed, ShedLayer, TimeoutLayer, Upstream, failure,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,7 +22,7 @@ use tower::retry::RetryLayer;
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 
 use crate::stack::World;
-use crate::world::{self, Keys, Purse, Scripted, Step, Turnstile};
+use crate::world::{self, Books, Keys, Purse, Scripted, Step, Turnstile};
 
 /// A key, and the layer that knows it.
 fn known_key() -> (PlainKey, AuthenticateLayer<Keys>) {
@@ -175,6 +175,35 @@ async fn shed_below_quota_goes_to_the_store_for_calls_that_it_refuses() {
         };
         assert_eq!(answer.unwrap_err().code(), "overloaded");
         assert_eq!((purse.visits(), purse.open()), (visits, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn departure_below_meter_runs_on_without_its_record() {
+    let drain = OnDeparture::Drain { within: Duration::from_secs(30), cost_cap: None };
+    let rule = DepartureRule { provider: "first".into(), model: "*".to_owned(), stream: None, then: drain };
+    for right in [true, false] {
+        let (books, drains) = (Arc::new(Books::default()), Drains::default());
+        let (meter, _handle) = MeterLayer::start(books.clone(), world::clock());
+        let departure = DepartureLayer::new(Departures::from_iter([rule.clone()]), drains.clone());
+        let vendor = service_fn(|call: Call<ChatRequest>| async move {
+            call.trail.attempt(&world::offer("first", "1"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut reply = world::answer();
+            reply.set_offer(world::offer("first", "1"));
+            Ok::<_, Error>(reply)
+        });
+        let patience = Duration::from_millis(1);
+        let left = if right {
+            let service = ServiceBuilder::new().layer(departure).layer(meter).service(vendor);
+            tokio::time::timeout(patience, service.oneshot(world::call())).await
+        } else {
+            let service = ServiceBuilder::new().layer(meter).layer(departure).service(vendor);
+            tokio::time::timeout(patience, service.oneshot(world::call())).await
+        };
+        assert!(left.is_err());
+        drains.finish(Duration::from_mins(1)).await;
+        assert_eq!(books.only().await.usage == world::usage(), right);
     }
 }
 

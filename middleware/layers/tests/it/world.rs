@@ -100,6 +100,8 @@ pub enum Step {
     Fail(Error),
     /// Never answers.
     Hang,
+    /// Says something, and again each second.
+    Endless,
 }
 
 /// Says something and then nothing any more.
@@ -172,6 +174,15 @@ impl Provider for Scripted {
             Step::Answer => Ok(answer()),
             Step::Fail(error) => Err(error),
             Step::Hang => std::future::pending().await,
+            Step::Endless => {
+                let second = std::time::Duration::from_secs(1);
+                let events = futures_util::stream::repeat_with(piece).then(move |event| async move {
+                    tokio::time::sleep(second).await;
+                    event
+                });
+                let events = futures_util::stream::iter([piece()]).chain(events);
+                Ok(ChatReply::from_events(attempt.call.operation.demand().prompt_tokens, events))
+            }
             Step::Stream(events) => {
                 let pauses = self.pauses;
                 let events = futures_util::stream::iter(events).then(move |event| async move {
