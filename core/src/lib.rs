@@ -11,6 +11,7 @@ pub mod embedding;
 pub mod error;
 mod fixed;
 pub mod id;
+pub mod idempotency;
 pub mod json;
 pub mod key;
 pub mod model;
@@ -39,6 +40,7 @@ pub use error::{Error, ErrorKind, Refusal, Result};
 pub use jiff;
 
 pub use id::{AccountId, CallId, KeyId, OrganisationId};
+pub use idempotency::{IdempotencyKey, IdempotencyStore};
 pub use key::{ApiKey, KeyHash, KeyStore, NewKey, Pepper, PlainKey};
 pub use model::{Catalogue, Model, Offer};
 pub use money::{Currency, Money};

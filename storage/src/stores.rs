@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::{Clock, Error, KeyStore, QuotaPolicy, RateStore, Result};
+use aihub_core::{Clock, Error, IdempotencyStore, KeyStore, QuotaPolicy, RateStore, Result};
 
-use crate::memory::{MemoryKeys, MemoryQuota, MemoryRates};
+use crate::memory::{MemoryIdempotency, MemoryKeys, MemoryQuota, MemoryRates};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::sql::{Database, Migrate, PoolSettings, SqlKeys};
+use crate::sql::{Database, Migrate, PoolSettings, SqlIdempotency, SqlKeys};
 
 /// What is remembered, by port. No trait over them all: who needs one of them takes that one.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Stores {
     pub quota: Arc<dyn QuotaPolicy>,
     /// Rates. In memory, whichever the URL; for several replicas together see `RedisRates` (feature `redis`).
     pub rates: Arc<dyn RateStore>,
+    /// Requests that may be sent again, where the URL says.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// The database behind the keys, for what else it keeps; `None` in memory.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub database: Option<Database>,
@@ -79,6 +81,7 @@ fn memory(clock: Arc<dyn Clock>) -> Stores {
         keys: Arc::new(MemoryKeys::new()),
         quota: Arc::new(MemoryQuota::new()),
         rates: Arc::new(MemoryRates::new(clock)),
+        idempotency: Arc::new(MemoryIdempotency::new()),
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         database: None,
     }
@@ -86,7 +89,12 @@ fn memory(clock: Arc<dyn Clock>) -> Stores {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 fn kept(database: Database, clock: Arc<dyn Clock>) -> Stores {
-    Stores { keys: Arc::new(SqlKeys::new(database.clone())), database: Some(database), ..memory(clock) }
+    Stores {
+        keys: Arc::new(SqlKeys::new(database.clone())),
+        idempotency: Arc::new(SqlIdempotency::new(database.clone())),
+        database: Some(database),
+        ..memory(clock)
+    }
 }
 
 /// Another database is never put in the place of one that is not built in.

@@ -5,6 +5,7 @@
 //! Functions generic over the connection were refused: each would need bounds longer than its query.
 
 mod connection;
+mod idempotency;
 mod key;
 mod migrate;
 mod notify;
@@ -20,6 +21,7 @@ mod usage;
 mod values;
 
 pub use connection::{Database, PoolSettings};
+pub use idempotency::SqlIdempotency;
 pub use key::SqlKeys;
 pub use migrate::Migrate;
 #[cfg(feature = "postgres")]

@@ -78,6 +78,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::{Binary, Integer, Nullable, Text};
+    use crate::sql::values::{Document, Instant, Uuid};
+
+    idempotency_keys (account, key) {
+        account -> Uuid,
+        key -> Text,
+        fingerprint -> Binary,
+        begun_at -> Instant,
+        running_until -> Instant,
+        expires_at -> Instant,
+        ended -> Nullable<Text>,
+        status -> Nullable<Integer>,
+        headers -> Nullable<Document>,
+        body -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
     use crate::sql::values::{Document, Instant, Uuid};
 
