@@ -5,6 +5,7 @@
 mod cli;
 mod compress;
 mod health;
+mod idempotency;
 mod keys;
 mod listen;
 mod parts;

@@ -15,6 +15,7 @@ use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
 use aihub_storage::{CachedKeys, SqlQuota};
 
+use crate::idempotency::Idempotency;
 use crate::settings::{self, Quotas, Secrets, Settings, SettingsError, check};
 use crate::store::{self, Shared};
 use crate::{Stop, pepper};
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) plans: Arc<Plans>,
     pub(crate) quota: Arc<dyn QuotaPolicy>,
     pub(crate) rates: Arc<dyn RateStore>,
+    pub(crate) idempotency: Idempotency,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
 }
@@ -66,6 +68,7 @@ impl Parts {
             plans: Arc::new(plans),
             quota,
             rates: rates.unwrap_or(stores.rates),
+            idempotency: Idempotency::new(stores.idempotency, &clock, settings),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
             clock,

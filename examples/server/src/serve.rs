@@ -72,7 +72,13 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     });
     let server = &settings.server;
     let (drain, stalled) = (Duration::from_secs(server.drain_timeout_s), Duration::from_secs(server.write_timeout_s));
-    listen::serve(listener, app, stop, drain, stalled).await;
+    parts.idempotency.forget_until(stop.clone());
+    // At the same time: what runs without its caller has no connection that would be waited for.
+    let unattended = async {
+        stop.cancelled().await;
+        parts.idempotency.layer.drain(drain).await;
+    };
+    tokio::join!(listen::serve(listener, app, stop.clone(), drain, stalled), unattended);
     drop(shared);
     if let Err(undelivered) = records.drain(Duration::from_secs(10)).await {
         // Each of them is a call that somebody pays for: the log is the last place to keep them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aihub_core::Catalogue as _;
 use aihub_core::model::{FixedCatalogue, ModelKind};
@@ -9,6 +10,7 @@ use aihub_core::plan::{ModelAccess, Plan};
 use aihub_providers::catalogue::{Entry, Vendor};
 
 use super::{Catalogue, Quotas, Settings, SettingsError, load};
+use crate::idempotency::MARGIN;
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -18,6 +20,12 @@ const MOST_DAYS: u32 = 36_500;
 
 /// More than a Postgres server takes.
 const MOST_CONNECTIONS: usize = 10_000;
+
+/// A year: what is kept is every answer under a key.
+const MOST_HOURS: u64 = 8_760;
+
+/// More than this is kept of no answer: it is in memory while it runs, and one value in a database.
+const MOST_ANSWER_BYTES: usize = 64 << 20;
 
 type Checked = Result<(), SettingsError>;
 
@@ -55,10 +63,29 @@ pub(super) fn settings(settings: &Settings) -> Checked {
     if store.usage_file.is_empty() {
         return Err(wrong("store.usage_file", "", "it has to name a file: without it nothing would be billed"));
     }
+    idempotency(settings)?;
     // Also where no secret is read yet: found out now rather than at the first one.
     settings.secrets.keys.as_ref().map(crate::ring::check).transpose()?;
     settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
     plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
+}
+
+fn idempotency(settings: &Settings) -> Checked {
+    let set = &settings.idempotency;
+    let runs = Duration::from_millis(settings.upstream.answer_timeout_ms) + MARGIN;
+    if set.keep_hours > MOST_HOURS {
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, format!("it has to be at most {MOST_HOURS}")));
+    }
+    if Duration::from_hours(set.keep_hours) <= runs {
+        let right = "a key has to be kept for longer than answers take (`upstream.answer_timeout_ms`), or its repeat is \
+                     charged again";
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, right));
+    }
+    if set.max_answer_bytes > MOST_ANSWER_BYTES {
+        let right = format!("it has to be at most {MOST_ANSWER_BYTES}");
+        return Err(wrong("idempotency.max_answer_bytes", set.max_answer_bytes, right));
+    }
+    Ok(())
 }
 
 /// Whether `name`, which `what` says, is a plan.

@@ -6,6 +6,7 @@ mod bad_input;
 mod chat;
 mod connection;
 mod hub;
+mod idempotency;
 mod metering;
 mod migrate;
 mod replicas;

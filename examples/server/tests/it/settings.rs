@@ -45,7 +45,7 @@ fn a_wrong_value_is_named() {
 }
 
 /// Each variable with its value, and what the one line has to say beside the setting.
-const WITHOUT_EFFECT: [(&str, &str, &[&str]); 30] = [
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 34] = [
     ("AIHUB_SERVER__MAX_CALLS_IN_FLIGHT", "0", &["server.max_calls_in_flight` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_CALLS_PER_KEY", "0", &["server.max_calls_per_key` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_BODY_BYTES", "0", &["server.max_body_bytes` = 0", "from 1 to"]),
@@ -60,6 +60,10 @@ const WITHOUT_EFFECT: [(&str, &str, &[&str]); 30] = [
     ("AIHUB_UPSTREAM__BREAKER_WINDOW_S", "0", &["upstream.breaker_window_s` = 0", "from 1 to"]),
     ("AIHUB_UPSTREAM__BREAKER_PAUSE_S", "0", &["upstream.breaker_pause_s` = 0", "from 1 to"]),
     ("AIHUB_KEYS__EXPIRE_AFTER_DAYS", "4000000", &["keys.expire_after_days` = 4000000", "at most 36500"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "0", &["idempotency.keep_hours` = 0", "from 1 to"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "9000", &["idempotency.keep_hours` = 9000", "at most 8760"]),
+    ("AIHUB_UPSTREAM__ANSWER_TIMEOUT_MS", "86400000", &["idempotency.keep_hours` = 24", "upstream.answer_timeout_ms"]),
+    ("AIHUB_IDEMPOTENCY__MAX_ANSWER_BYTES", "1000000000", &["idempotency.max_answer_bytes", "at most 67108864"]),
     ("AIHUB_STORE__USAGE_FILE", "", &["store.usage_file"]),
     ("AIHUB_PLANS__PRO__DEFAULT_OUTPUT_TOKENS", "0", &["plans.pro.default_output_tokens` = 0", "at least 1"]),
     ("AIHUB_PLANS__PRO__REQUESTS_PER_MINUTE", "0", &["plans.pro.requests_per_minute` = 0", "leave it out"]),
