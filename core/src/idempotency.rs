@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
-use crate::id::AccountId;
+use crate::id::{AccountId, CallId};
 use crate::time::Timestamp;
 
 /// What a caller names a request by, to be able to send it again: 1 to 255 visible characters of ASCII, such
@@ -85,9 +85,11 @@ pub struct Claim {
     pub key: IdempotencyKey,
     /// What is asked under it.
     pub fingerprint: Fingerprint,
-    /// When it is asked, in whole microseconds: what tells a claim from an earlier one of the same key.
+    /// Who asks: the id of this one request, by which its claim is told from any other.
+    pub request: CallId,
+    /// When it is asked, in whole microseconds.
     pub at: Timestamp,
-    /// From when on it is taken for interrupted, if nothing was heard of it: whoever ran it is gone.
+    /// From when on it is taken for interrupted, if nothing more is heard of it: whoever ran it is gone.
     pub running_until: Timestamp,
     /// From when on it is forgotten, and the key is as good as new.
     pub expires_at: Timestamp,
@@ -147,8 +149,12 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// promise is one charge.
     async fn begin(&self, claim: &Claim) -> Result<Begun>;
 
-    /// Keeps how the request of this claim has ended. Without effect when the claim does not stand any more:
-    /// because it has ended before, or because the key has expired and is another one's. Idempotent.
+    /// The request of this claim runs still, and is not taken for interrupted before `running_until`. Without
+    /// effect as [`IdempotencyStore::finish`]. Idempotent.
+    async fn extend(&self, claim: &Claim, running_until: Timestamp) -> Result<()>;
+
+    /// Keeps how the request of this claim has ended. Without effect when the claim does not stand any more,
+    /// or never did: because it has ended before, or because the key is another one's. Idempotent.
     async fn finish(&self, claim: &Claim, kept: Kept) -> Result<()>;
 
     /// Gives the key back: what was asked cost nothing, and may be asked again. Without effect as

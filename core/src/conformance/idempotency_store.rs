@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Fixture, at, together};
-use crate::id::AccountId;
+use crate::id::{AccountId, CallId};
 use crate::idempotency::{Begun, Claim, Fingerprint, IdempotencyKey, IdempotencyStore, Kept, StoredAnswer};
 use crate::time::Timestamp;
 
@@ -25,6 +25,8 @@ macro_rules! __idempotency_store {
             of_many_claims_at_once_one_is_new
             what_was_given_back_may_be_claimed_again
             what_nothing_was_heard_of_is_interrupted
+            what_is_heard_of_runs_on
+            claims_of_one_instant_are_told_apart
             an_end_that_comes_late_counts
             only_the_first_end_counts
             an_expired_key_is_as_good_as_new
@@ -53,6 +55,7 @@ fn claim(account: AccountId, called: &str, micros: i64) -> Claim {
         account,
         key: key(called),
         fingerprint: Fingerprint::of("POST", "/v1/chat/completions", b"{}"),
+        request: CallId::new(at(micros)),
         at: at(micros),
         running_until: at(micros + RUNS),
         expires_at: at(micros + KEEPS),
@@ -72,7 +75,7 @@ async fn finished(store: &dyn IdempotencyStore, claim: &Claim, kept: Kept) {
     store.finish(claim, kept).await.expect("an end");
 }
 
-/// The same claim, `micros` after the beginning.
+/// The same request again, `micros` after the beginning.
 fn again(claim: &Claim, micros: i64) -> Claim {
     self::claim(claim.account, claim.key.as_str(), micros)
 }
@@ -150,12 +153,12 @@ pub async fn keys_alike_are_told_apart(store: impl Into<Fixture<dyn IdempotencyS
     let owner = account();
     let long = "k".repeat(IdempotencyKey::LONGEST);
     let keys = ["a", "A", "a-", "a_", "a%", "a'", "\"a\"", "0", "00", "0.0", "\\", "\\0", &long, &long[1..]];
-    for called in keys {
-        assert_eq!(begun(&*store.subject, &claim(owner, called, 0)).await, Begun::New, "{called}");
+    let claims = keys.map(|called| claim(owner, called, 0));
+    for claim in &claims {
+        assert_eq!(begun(&*store.subject, claim).await, Begun::New, "{}", claim.key);
     }
-    for called in keys {
-        let first = claim(owner, called, 0);
-        finished(&*store.subject, &first, answer(called.to_owned())).await;
+    for claim in &claims {
+        finished(&*store.subject, claim, answer(claim.key.to_string())).await;
     }
     for called in keys {
         let kept = begun(&*store.subject, &claim(owner, called, 1)).await;
@@ -205,6 +208,36 @@ pub async fn what_nothing_was_heard_of_is_interrupted(store: impl Into<Fixture<d
     for later in [RUNS, RUNS + 1, KEEPS - 1] {
         assert_eq!(begun(&*store.subject, &again(&first, later)).await, Begun::Done(Kept::Interrupted));
     }
+}
+
+/// For as long as it says, again and again, and no longer; and not once it has ended.
+pub async fn what_is_heard_of_runs_on(store: impl Into<Fixture<dyn IdempotencyStore>>) {
+    let store = store.into();
+    let first = claim(account(), "one", 0);
+    store.subject.extend(&first, at(9 * RUNS)).await.expect("nothing to extend");
+    begun(&*store.subject, &first).await;
+    for turn in 1..=5 {
+        store.subject.extend(&first, at(turn * RUNS + 1)).await.expect("more time");
+        assert_eq!(begun(&*store.subject, &again(&first, turn * RUNS)).await, Begun::Running { since: at(0) });
+        assert_eq!(begun(&*store.subject, &again(&first, turn * RUNS + 1)).await, Begun::Done(Kept::Interrupted));
+    }
+    store.subject.extend(&again(&first, 1), at(9 * RUNS)).await.expect("somebody else's");
+    assert_eq!(begun(&*store.subject, &again(&first, 5 * RUNS + 1)).await, Begun::Done(Kept::Interrupted));
+    finished(&*store.subject, &first, answer("done")).await;
+    store.subject.extend(&first, at(9 * RUNS)).await.expect("nothing to extend");
+    assert_eq!(begun(&*store.subject, &again(&first, 1)).await, Begun::Done(answer("done")));
+}
+
+/// Who came second in the same microsecond neither ends nor gives back what the first one claimed.
+pub async fn claims_of_one_instant_are_told_apart(store: impl Into<Fixture<dyn IdempotencyStore>>) {
+    let store = store.into();
+    let first = claim(account(), "one", 0);
+    let second = again(&first, 0);
+    assert_eq!(begun(&*store.subject, &first).await, Begun::New);
+    assert_eq!(begun(&*store.subject, &second).await, Begun::Running { since: at(0) });
+    store.subject.abandon(&second).await.expect("nothing to give back");
+    finished(&*store.subject, &second, answer("second")).await;
+    assert_eq!(begun(&*store.subject, &again(&first, 1)).await, Begun::Running { since: at(0) });
 }
 
 /// Who was taken for gone and was not may still bring its answer.

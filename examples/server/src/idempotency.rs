@@ -15,9 +15,6 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Required, ResponseBuilder};
 
 use crate::settings::Settings;
 
-/// What an answer may take beyond the time that a vendor has for it.
-pub(crate) const MARGIN: Duration = Duration::from_mins(1);
-
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// How many expired keys are forgotten at once: few enough that their bodies hold nobody up.
@@ -37,8 +34,7 @@ impl Idempotency {
         let layer = IdempotencyLayer::new(Arc::clone(&store), Arc::clone(clock), Body::new)
             .with_keep(Duration::from_hours(set.keep_hours))
             .with_max_bytes(set.max_answer_bytes)
-            .with_linger(Duration::from_secs(set.read_on_s))
-            .with_patience(Duration::from_millis(settings.upstream.answer_timeout_ms) + MARGIN);
+            .with_linger(Duration::from_secs(set.read_on_s));
         Self { layer, store, clock: Arc::clone(clock) }
     }
 

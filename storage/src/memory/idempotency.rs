@@ -72,7 +72,7 @@ impl MemoryIdempotency {
     ) {
         if let Entry::Occupied(entry) = self.known.entry(name(claim))
             && entry.get().kept.is_none()
-            && entry.get().claim.at == claim.at
+            && entry.get().claim.request == claim.request
         {
             end(entry);
         }
@@ -105,6 +105,11 @@ impl IdempotencyStore for MemoryIdempotency {
             Entry::Occupied(known) => return Ok(known.get().seen_by(claim)),
         }
         Ok(Begun::New)
+    }
+
+    async fn extend(&self, claim: &Claim, running_until: Timestamp) -> Result<()> {
+        self.of_running(claim, |mut known| known.get_mut().claim.running_until = running_until);
+        Ok(())
     }
 
     async fn finish(&self, claim: &Claim, kept: Kept) -> Result<()> {

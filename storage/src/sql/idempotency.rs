@@ -36,6 +36,7 @@ struct New {
     account: Id,
     key: String,
     fingerprint: Vec<u8>,
+    request: Id,
     begun_at: At,
     running_until: At,
     expires_at: At,
@@ -77,6 +78,7 @@ impl SqlIdempotency {
             .do_update()
             .set((
                 keys::fingerprint.eq(excluded(keys::fingerprint)),
+                keys::request.eq(excluded(keys::request)),
                 keys::begun_at.eq(excluded(keys::begun_at)),
                 keys::running_until.eq(excluded(keys::running_until)),
                 keys::expires_at.eq(excluded(keys::expires_at)),
@@ -94,6 +96,12 @@ impl SqlIdempotency {
     async fn read(&self, claim: &Claim) -> Result<Option<Row>, SqlError> {
         let row = keys::table.find((Id::from(claim.account), claim.key.as_str().to_owned()));
         Ok(on!(self.database.write, |conn| row.select(Row::as_select()).first(conn)).optional()?)
+    }
+
+    async fn more(&self, claim: &Claim, running_until: Timestamp) -> Result<(), SqlError> {
+        let update = diesel::update(running(claim)).set(keys::running_until.eq(At(running_until)));
+        on!(self.database.write, |conn| RunQueryDsl::execute(update, conn))?;
+        Ok(())
     }
 
     async fn end(&self, claim: &Claim, end: End) -> Result<(), SqlError> {
@@ -123,8 +131,9 @@ impl SqlIdempotency {
 /// The row of this claim, as long as it stands and runs.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn running(claim: &Claim) -> _ {
-    let (account, key, at): (Id, String, At) = (claim.account.into(), claim.key.as_str().to_owned(), At(claim.at));
-    let standing = keys::account.eq(account).and(keys::key.eq(key)).and(keys::begun_at.eq(at));
+    let (account, key): (Id, String) = (claim.account.into(), claim.key.as_str().to_owned());
+    let request: Id = claim.request.into();
+    let standing = keys::account.eq(account).and(keys::key.eq(key)).and(keys::request.eq(request));
     keys::table.filter(standing.and(keys::ended.is_null()))
 }
 
@@ -134,6 +143,7 @@ impl From<&Claim> for New {
             account: claim.account.into(),
             key: claim.key.as_str().to_owned(),
             fingerprint: claim.fingerprint.as_bytes().to_vec(),
+            request: claim.request.into(),
             begun_at: At(claim.at),
             running_until: At(claim.running_until),
             expires_at: At(claim.expires_at),
@@ -194,6 +204,10 @@ impl IdempotencyStore for SqlIdempotency {
                 return Ok(row.seen_by(claim)?);
             }
         }
+    }
+
+    async fn extend(&self, claim: &Claim, running_until: Timestamp) -> Result<()> {
+        Ok(self.more(claim, running_until).await?)
     }
 
     async fn finish(&self, claim: &Claim, kept: Kept) -> Result<()> {

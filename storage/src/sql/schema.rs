@@ -85,6 +85,7 @@ diesel::table! {
         account -> Uuid,
         key -> Text,
         fingerprint -> Binary,
+        request -> Uuid,
         begun_at -> Instant,
         running_until -> Instant,
         expires_at -> Instant,

@@ -132,6 +132,7 @@ mod housekeeping {
             account: AccountId::from_uuid(uuid::Uuid::nil()),
             key: key.parse().unwrap(),
             fingerprint: Fingerprint::of("POST", "/", b""),
+            request: CallId::from_uuid(uuid::Uuid::nil()),
             at,
             running_until: at + Duration::from_secs(1),
             expires_at: at + Duration::from_secs(2),

@@ -10,7 +10,6 @@ use aihub_core::plan::{ModelAccess, Plan};
 use aihub_providers::catalogue::{Entry, Vendor};
 
 use super::{Catalogue, Quotas, Settings, SettingsError, load};
-use crate::idempotency::MARGIN;
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -72,11 +71,10 @@ pub(super) fn settings(settings: &Settings) -> Checked {
 
 fn idempotency(settings: &Settings) -> Checked {
     let set = &settings.idempotency;
-    let runs = Duration::from_millis(settings.upstream.answer_timeout_ms) + MARGIN;
     if set.keep_hours > MOST_HOURS {
         return Err(wrong("idempotency.keep_hours", set.keep_hours, format!("it has to be at most {MOST_HOURS}")));
     }
-    if Duration::from_hours(set.keep_hours) <= runs {
+    if Duration::from_hours(set.keep_hours) <= Duration::from_millis(settings.upstream.answer_timeout_ms) {
         let right = "a key has to be kept for longer than answers take (`upstream.answer_timeout_ms`), or its repeat is \
                      charged again";
         return Err(wrong("idempotency.keep_hours", set.keep_hours, right));

@@ -109,11 +109,11 @@ fn broken_off() -> Error {
 }
 
 /// A failure as [`Rescue`](crate::Rescue) answers it.
-pub(super) fn failure(error: &Error, request_id: Option<CallId>) -> Kept {
+pub(super) fn failure(error: &Error, request: CallId) -> Kept {
     Kept::Answer(StoredAnswer {
         status: error.kind().status(),
         headers: vec![(CONTENT_TYPE.as_str().to_owned(), "application/json".to_owned())],
-        body: envelope(error, request_id),
+        body: envelope(error, Some(request)),
     })
 }
 

@@ -84,7 +84,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::idempotency::{Begun, Claim, Fingerprint, Kept};
-use aihub_core::{Caller, Clock, Error, ErrorKind, IdempotencyKey, IdempotencyStore, Timestamp, Trail};
+use aihub_core::{CallId, Caller, Clock, Error, ErrorKind, IdempotencyKey, IdempotencyStore, Timestamp, Trail};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, ErrInto, TryFutureExt as _};
 use http::{HeaderName, Method, Request, Response};
@@ -95,13 +95,16 @@ use tower::{Layer, Service};
 
 pub use answer::AnswerBody;
 
+use crate::rescue::RequestId;
+
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// When to come back for the answer of a request that runs: most answers take some seconds.
 const COME_BACK: Duration = Duration::from_secs(2);
 
 /// The trail of the call that a door makes of a request, in the request's extensions where the request has a
-/// key: by it [`Idempotency`] knows what a failure has cost. A door that makes no call leaves it alone.
+/// key: by it [`Idempotency`] knows what a failure has cost. A door that makes no call leaves it alone; where
+/// nobody follows a call, failures are taken to cost nothing.
 #[derive(Debug, Clone, Default)]
 pub struct CallTrail(Arc<OnceLock<Arc<Trail>>>);
 
@@ -146,7 +149,7 @@ impl<B> IdempotencyLayer<B> {
             keep: Duration::from_hours(24),
             max_bytes: 1 << 20,
             linger: Duration::from_mins(1),
-            patience: Duration::from_mins(11),
+            patience: Duration::from_mins(2),
         };
         Self { store, clock, limits, running: TaskTracker::new(), stop: CancellationToken::new(), body }
     }
@@ -175,9 +178,9 @@ impl<B> IdempotencyLayer<B> {
         self
     }
 
-    /// How long after its beginning a request of which nothing is heard is taken for interrupted; default 11
-    /// minutes. It should be longer than answers take: too short sends callers away whose answer still comes,
-    /// too long has those of a process that died wait for nothing.
+    /// How long a request of which nothing is heard is waited for; default 2 minutes. One that runs is heard
+    /// of three times in that time, so that only those of a process that died are not. Too short takes slow
+    /// stores for dead processes; too long has the callers of a dead one wait for nothing.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.limits.patience = patience;
@@ -214,7 +217,7 @@ impl<S, B> Layer<S> for IdempotencyLayer<B> {
     type Service = Idempotency<S, B>;
 
     fn layer(&self, inner: S) -> Idempotency<S, B> {
-        Idempotency { inner, layer: self.clone() }
+        Idempotency { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -222,12 +225,13 @@ impl<S, B> Layer<S> for IdempotencyLayer<B> {
 #[derive(Debug)]
 pub struct Idempotency<S, B> {
     inner: S,
-    layer: IdempotencyLayer<B>,
+    /// Shared, so that a request without a key, too, costs no more than a count to be cloned for.
+    layer: Arc<IdempotencyLayer<B>>,
 }
 
 impl<S: Clone, B> Clone for Idempotency<S, B> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+        Self { inner: self.inner.clone(), layer: Arc::clone(&self.layer) }
     }
 }
 
@@ -255,7 +259,7 @@ where
         // https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services
         let other = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, other);
-        let layer = self.layer.clone();
+        let layer = Arc::clone(&self.layer);
         Either::Right(Box::pin(async move {
             let claim = layer.claim(&request)?;
             layer.answer(claim, inner, request).await
@@ -275,17 +279,22 @@ impl<B> IdempotencyLayer<B> {
         let key: IdempotencyKey = key.parse()?;
         let path = request.uri().path_and_query().map_or("", |path| path.as_str());
         let at = self.clock.now();
-        // Beyond every calendar is as good as its end.
-        let after = |time: Duration| at.checked_add(time).unwrap_or(Timestamp::MAX);
+        let request_id = request.extensions().get::<RequestId>();
         Ok(Claim {
             account: caller.account(),
             key,
             fingerprint: Fingerprint::of(request.method().as_str(), path, request.body()),
+            request: request_id.map_or_else(|| CallId::new(at), |id| id.0),
             at,
-            running_until: after(self.limits.patience),
-            expires_at: after(self.limits.keep),
+            running_until: after(at, self.limits.patience),
+            expires_at: after(at, self.limits.keep),
         })
     }
+}
+
+/// Beyond every calendar is as good as its end.
+fn after(at: Timestamp, time: Duration) -> Timestamp {
+    at.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
 /// What there is under the key, as the answer to a repeat. `None`: nothing, and the request is to be done.
@@ -321,8 +330,8 @@ fn too_large() -> Error {
 
 #[cold]
 fn interrupted() -> Error {
-    let message = "The request under this idempotency key was interrupted, and is charged for what it had used: use a \
-                   new key to have it done again";
+    let message = "The request under this idempotency key was interrupted, and what it had used may be charged: use a new \
+                   key to have it done, and charged, again";
     Error::new(ErrorKind::Conflict, message).with_code("idempotency_interrupted")
 }
 

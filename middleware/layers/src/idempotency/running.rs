@@ -1,25 +1,25 @@
 //! A request under a key, in a task of its own.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::idempotency::{Claim, Kept};
-use aihub_core::{CallId, Error, ErrorKind, IdempotencyStore};
+use aihub_core::{Error, ErrorKind};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::Instrument as _;
 
 use super::answer::{self, AnswerBody, Piece, Recording};
-use super::{CallTrail, IdempotencyLayer, interrupted, repeated};
-use crate::rescue::{Failure, RequestId};
+use super::{CallTrail, IdempotencyLayer, after, interrupted, repeated};
+use crate::rescue::Failure;
 
 /// Pieces that are read ahead of the caller.
 const AHEAD: usize = 1;
@@ -48,7 +48,7 @@ enum End {
 
 impl<B> IdempotencyLayer<B> {
     /// The answer to `request` under its claim: repeated, or from `inner`.
-    pub(super) async fn answer<S>(self, claim: Claim, inner: S, request: Request<Bytes>) -> Answer<B>
+    pub(super) async fn answer<S>(self: Arc<Self>, claim: Claim, inner: S, request: Request<Bytes>) -> Answer<B>
     where
         S: Service<Request<Bytes>, Response = Response<B>> + Send + 'static,
         S::Error: Into<Error>,
@@ -58,19 +58,31 @@ impl<B> IdempotencyLayer<B> {
     {
         let (tell, told) = oneshot::channel();
         let (pass, pieces) = mpsc::channel(AHEAD);
-        let (body, tasks) = (self.body, self.running.clone());
+        let running = Running { layer: Arc::clone(&self), claim, trail: CallTrail::default() };
         // From the claim on: what was claimed by a caller who leaves at once would belong to nobody.
-        tasks.spawn(self.run(claim, inner, request, tell, pass).in_current_span());
+        self.running.spawn(running.claimed(inner, request, tell, pass).in_current_span());
         match told.await {
-            Ok(Head::Passing(head)) => Ok(head.map(|length| body(AnswerBody::running(pieces, length)))),
+            Ok(Head::Passing(head)) => Ok(head.map(|length| (self.body)(AnswerBody::running(pieces, length)))),
             Ok(Head::Whole(answer)) => answer,
             Err(_) => Err(failed()),
         }
     }
+}
 
-    async fn run<S>(
+/// One request that runs, whether its caller is there or not.
+struct Running<B> {
+    layer: Arc<IdempotencyLayer<B>>,
+    claim: Claim,
+    trail: CallTrail,
+}
+
+impl<B> Running<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    async fn claimed<S>(
         self,
-        claim: Claim,
         mut inner: S,
         mut request: Request<Bytes>,
         tell: oneshot::Sender<Head<B>>,
@@ -78,57 +90,55 @@ impl<B> IdempotencyLayer<B> {
     ) where
         S: Service<Request<Bytes>, Response = Response<B>>,
         S::Error: Into<Error>,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
     {
-        let begun = self.store.begin(&claim).await;
-        if let Some(answer) = begun.map_or_else(|error| Some(Err(error)), |begun| repeated(begun, self.body)) {
-            return drop(tell.send(Head::Whole(answer)));
+        match self.layer.store.begin(&self.claim).await.map(|begun| repeated(begun, self.layer.body)) {
+            Ok(None) => {}
+            Ok(Some(answer)) => return drop(tell.send(Head::Whole(answer))),
+            Err(error) => {
+                drop(tell.send(Head::Whole(Err(error))));
+                // It may stand all the same, where the store's answer was lost on the way.
+                return self.write_down_in_the_end(End::GiveBack).await;
+            }
         }
-        let trail = CallTrail::default();
-        request.extensions_mut().insert(trail.clone());
-        let request_id = request.extensions().get::<RequestId>().map(|id| id.0);
-        let (max_bytes, linger) = (self.limits.max_bytes, self.limits.linger);
-        let running = Running { store: self.store, claim, trail, request_id, max_bytes, linger, stop: self.stop };
+        request.extensions_mut().insert(self.trail.clone());
         let answer = async move { inner.call(request).await.map_err(Into::into) };
-        let ended = AssertUnwindSafe(running.run(answer, tell, pass)).catch_unwind().await;
-        // What a panic said was printed by the panic hook; its caller sees the answer break off.
-        if let Some(open) = ended.unwrap_or_else(|_| Some(running.without_answer())) {
-            running.write_down_in_the_end(open).await;
+        let ended = tokio::select! {
+            ended = AssertUnwindSafe(self.run(answer, tell, pass)).catch_unwind() => ended,
+            never = self.stay_heard_of() => match never {},
+        };
+        // What a panic said was printed by the panic hook; its caller sees the answer break off, and nobody
+        // knows how far it came.
+        if let Some(open) = ended.unwrap_or_else(|_| Some(End::Keep(Kept::Interrupted))) {
+            self.write_down_in_the_end(open).await;
         }
     }
-}
 
-/// One request that runs, whether its caller is there or not.
-struct Running {
-    store: Arc<dyn IdempotencyStore>,
-    claim: Claim,
-    trail: CallTrail,
-    request_id: Option<CallId>,
-    max_bytes: usize,
-    linger: Duration,
-    stop: CancellationToken,
-}
+    /// Says now and then that the request runs.
+    async fn stay_heard_of(&self) -> Infallible {
+        let patience = self.layer.limits.patience;
+        loop {
+            tokio::time::sleep(patience / 3).await;
+            let until = after(self.layer.clock.now(), patience);
+            if let Err(error) = self.layer.store.extend(&self.claim, until).await {
+                tracing::debug!(account = %self.claim.account, ?error, "it could not be said that a request still runs");
+            }
+        }
+    }
 
-impl Running {
     /// Runs `answer` and passes it on. Gives back its end if that could not be written down at once.
-    async fn run<B>(
+    async fn run(
         &self,
         answer: impl Future<Output = Answer<B>>,
         tell: oneshot::Sender<Head<B>>,
         pass: mpsc::Sender<Piece>,
-    ) -> Option<End>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Option<End> {
         // The caller is there for as long as somebody would take a piece.
         let mut given_up = pin!(async {
             let left = async {
                 pass.closed().await;
-                tokio::time::sleep(self.linger).await;
+                tokio::time::sleep(self.layer.limits.linger).await;
             };
-            tokio::select! { () = left => {}, () = self.stop.cancelled() => {} }
+            tokio::select! { () = left => {}, () = self.layer.stop.cancelled() => {} }
         });
         let mut answer = Box::pin(answer);
         let answered = tokio::select! {
@@ -153,7 +163,7 @@ impl Running {
     }
 
     /// What becomes of an answer; `None`: its body is passed on and kept.
-    fn verdict<B>(&self, answered: &Answer<B>) -> Option<End> {
+    fn verdict(&self, answered: &Answer<B>) -> Option<End> {
         let failure = match answered {
             Ok(response) => match response.extensions().get::<Failure>() {
                 Some(failure) => failure.error(),
@@ -162,26 +172,22 @@ impl Running {
             },
             Err(error) => error,
         };
-        let kept = self.trail.may_cost().then(|| End::Keep(answer::failure(failure, self.request_id)));
+        let kept = self.trail.may_cost().then(|| End::Keep(answer::failure(failure, self.claim.request)));
         Some(kept.unwrap_or(End::GiveBack))
     }
 
     /// Passes the body on and keeps it. The end is written down before the last piece is handed on: who has
     /// the whole answer may repeat at once.
-    async fn pass_on<B>(
+    async fn pass_on(
         &self,
         response: Response<B>,
         tell: oneshot::Sender<Head<B>>,
         pass: &mpsc::Sender<Piece>,
         mut given_up: Pin<&mut impl Future<Output = ()>>,
-    ) -> Option<End>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Option<End> {
         let (head, body) = response.into_parts();
         let mut body = Box::pin(body);
-        let mut recording = Recording::new(head.status, &head.headers, self.max_bytes);
+        let mut recording = Recording::new(head.status, &head.headers, self.layer.limits.max_bytes);
         drop(tell.send(Head::Passing(Response::from_parts(head, body.size_hint().exact()))));
         let (end, last) = loop {
             let frame = tokio::select! {
@@ -207,12 +213,15 @@ impl Running {
         };
         drop(body);
         let open = self.write_down(End::Keep(end)).await;
-        let over = matches!(last, Ok(Some(_)));
-        // Nobody may be there to take them.
-        drop(pass.send(last).await);
-        if over {
-            drop(pass.send(Ok(None)).await);
-        }
+        let more = matches!(last, Ok(Some(_)));
+        let rest = async {
+            // Nobody may be there to take it.
+            drop(pass.send(last).await);
+            if more {
+                drop(pass.send(Ok(None)).await);
+            }
+        };
+        tokio::select! { biased; () = rest => {}, () = self.layer.stop.cancelled() => {} }
         open
     }
 
@@ -223,8 +232,8 @@ impl Running {
     /// Tries once. Gives the end back if it was not taken.
     async fn write_down(&self, end: End) -> Option<End> {
         let written = match &end {
-            End::Keep(kept) => self.store.finish(&self.claim, kept.clone()).await,
-            End::GiveBack => self.store.abandon(&self.claim).await,
+            End::Keep(kept) => self.layer.store.finish(&self.claim, kept.clone()).await,
+            End::GiveBack => self.layer.store.abandon(&self.claim).await,
         };
         let error = written.err()?;
         tracing::warn!(account = %self.claim.account, ?error, "the end of a request under an idempotency key could not be kept");

@@ -383,8 +383,12 @@ impl Drawer {
 #[async_trait::async_trait]
 impl IdempotencyStore for Drawer {
     async fn begin(&self, claim: &Claim) -> Result<Begun> {
-        let mut known = self.opened()?;
         let name = (claim.account, claim.key.clone());
+        let Ok(mut known) = self.opened() else {
+            // As a store does it whose answer is lost on the way.
+            self.known.lock().unwrap().entry(name).or_insert((claim.clone(), None));
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        };
         Ok(match known.get(&name) {
             None => {
                 known.insert(name, (claim.clone(), None));
@@ -397,6 +401,13 @@ impl IdempotencyStore for Drawer {
         })
     }
 
+    async fn extend(&self, claim: &Claim, running_until: Timestamp) -> Result<()> {
+        if let Some((known, None)) = self.opened()?.get_mut(&(claim.account, claim.key.clone())) {
+            known.running_until = running_until;
+        }
+        Ok(())
+    }
+
     async fn finish(&self, claim: &Claim, kept: Kept) -> Result<()> {
         if let Some((_, end)) = self.opened()?.get_mut(&(claim.account, claim.key.clone())) {
             end.get_or_insert(kept);
@@ -406,7 +417,7 @@ impl IdempotencyStore for Drawer {
     }
 
     async fn abandon(&self, claim: &Claim) -> Result<()> {
-        self.opened()?.remove(&(claim.account, claim.key.clone()));
+        self.opened()?.retain(|_, (known, end)| known.request != claim.request || end.is_some());
         self.told.notify_waiters();
         Ok(())
     }

@@ -5,6 +5,7 @@ CREATE TABLE idempotency_keys (
     account       uuid             NOT NULL,
     key           text COLLATE "C" NOT NULL,
     fingerprint   bytea            NOT NULL CHECK (octet_length(fingerprint) = 32),
+    request       uuid             NOT NULL,
     begun_at      timestamptz      NOT NULL,
     running_until timestamptz      NOT NULL,
     expires_at    timestamptz      NOT NULL,

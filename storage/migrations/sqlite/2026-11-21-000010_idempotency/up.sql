@@ -5,6 +5,7 @@ CREATE TABLE idempotency_keys (
     account       BLOB    NOT NULL CHECK (length(account) = 16),
     key           TEXT    NOT NULL,
     fingerprint   BLOB    NOT NULL CHECK (length(fingerprint) = 32),
+    request       BLOB    NOT NULL CHECK (length(request) = 16),
     begun_at      INTEGER NOT NULL,
     running_until INTEGER NOT NULL,
     expires_at    INTEGER NOT NULL,
