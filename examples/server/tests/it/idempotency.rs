@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use crate::hub::{Hub, PATIENCE, chat, last_line, read, stream};
+use crate::replicas::{Database, PEPPER};
 
 const MODEL: &str = "openai/gpt-5.4-mini";
 const GEMINI: &str = "google/gemini-2.5-flash";
@@ -129,6 +130,24 @@ async fn of_many_at_once_one_is_made() {
     }
     assert_eq!(hub.vendors.seen().len(), 1);
     assert_eq!(hub.stop_and_read_records().len(), 1);
+}
+
+#[tokio::test]
+async fn replicas_make_a_request_once_together_and_repeat_for_each_other() {
+    let database = Database::new().await;
+    let url = database.url();
+    let hubs = [0, 1].map(|_| Hub::start_with(&[("DATABASE_URL", &*url), PEPPER]));
+    let key = hubs[0].key("enterprise");
+    let body = stream(MODEL, "one two three [[delay 200ms]]");
+    let asking = hubs.iter().cycle().take(20).map(|hub| ask(hub, CHAT, &key, "one", &body));
+    let answers = futures_util::future::join_all(asking).await;
+    let made: Vec<_> = answers.iter().filter(|answer| answer.status == StatusCode::OK && !answer.replayed()).collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(hubs.iter().map(|hub| hub.vendors.seen().len()).sum::<usize>(), 1);
+    for hub in &hubs {
+        let again = ask(hub, CHAT, &key, "one", &body).await;
+        assert!(again.replayed() && again.body == made[0].body);
+    }
 }
 
 #[tokio::test]
