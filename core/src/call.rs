@@ -186,6 +186,11 @@ impl Trail {
         self.last().concluded = Some(Unanswered { usage: *usage, waived });
     }
 
+    /// What was decided, once it was.
+    pub fn concluded(&self) -> Option<Unanswered> {
+        self.last().concluded
+    }
+
     /// What the call comes to when it ends without a reply: by `error`, or because its caller left. One rule for all
     /// who keep books of it, and decided once: whoever asks again is told the same.
     ///

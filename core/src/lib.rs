@@ -15,6 +15,7 @@ pub mod embedding;
 pub mod error;
 mod fixed;
 pub mod id;
+pub mod idempotency;
 pub mod journal;
 pub mod json;
 pub mod key;
@@ -48,6 +49,7 @@ pub use error::{Error, ErrorKind, Refusal, Result};
 pub use jiff;
 
 pub use id::{AccountId, CallId, KeyId, OrganisationId};
+pub use idempotency::{IdempotencyKey, IdempotencyStore};
 pub use journal::Journal;
 pub use key::{ApiKey, KeyHash, KeyStore, NewKey, Pepper, PlainKey};
 pub use model::{Catalogue, Model, Offer};

@@ -19,6 +19,7 @@ use aihub_storage::lease::Lender;
 use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
 
+use crate::idempotency::Idempotency;
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
 use crate::store::{self, Shared};
 use crate::{Stop, pepper};
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) books: Arc<dyn Books>,
     pub(crate) lender: Arc<dyn Lender>,
     pub(crate) rates: Arc<dyn RateStore>,
+    pub(crate) idempotency: Idempotency,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     /// What is done when callers leave.
@@ -72,6 +74,7 @@ impl Parts {
             books: stores.books,
             lender: stores.lender,
             rates: rates.unwrap_or(stores.rates),
+            idempotency: Idempotency::new(stores.idempotency, &clock, settings),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
             departures,

@@ -67,7 +67,13 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     });
     let server = &settings.server;
     let (drain, stalled) = (Duration::from_secs(server.drain_timeout_s), Duration::from_secs(server.write_timeout_s));
-    let left = listen::serve(listener, app, stop, drain, stalled).await;
+    parts.idempotency.forget_until(stop.clone());
+    // At the same time: what runs without its caller has no connection that would be waited for.
+    let unattended = async {
+        stop.cancelled().await;
+        parts.idempotency.layer.drain(drain).await;
+    };
+    let (left, ()) = tokio::join!(listen::serve(listener, app, stop.clone(), drain, stalled), unattended);
     // Answers that run on without their callers have the same time, and are cut like the others after it.
     parts.drains.finish(left).await;
     drop(shared);

@@ -102,8 +102,10 @@ pub(crate) fn http(
         )
         // Needs the caller; a refused request costs no body either.
         .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))
-        // Innermost: the body, whole, for whoever is let through.
+        // The body, whole, for whoever is let through.
         .layer(IntakeLayer::new(server.max_body_bytes, Duration::from_secs(server.body_timeout_s)))
+        // Innermost: it compares bodies; and a repeat, which costs a request, makes no call.
+        .layer(parts.idempotency.layer.clone())
         .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)));
     ServiceBuilder::new()
         // Outermost: it changes how a response is written, not what it says.

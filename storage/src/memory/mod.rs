@@ -6,6 +6,7 @@
 mod billing;
 #[cfg(feature = "journal")]
 mod books;
+mod idempotency;
 mod key;
 #[cfg(feature = "journal")]
 mod quota;
@@ -16,6 +17,7 @@ mod secret;
 pub use billing::MemorySink;
 #[cfg(feature = "journal")]
 pub use books::MemoryBooks;
+pub use idempotency::MemoryIdempotency;
 pub use key::MemoryKeys;
 #[cfg(feature = "journal")]
 pub use quota::MemoryQuota;

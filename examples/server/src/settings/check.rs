@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aihub_core::model::{FixedCatalogue, ModelKind};
 use aihub_core::plan::{ModelAccess, Plan};
@@ -21,6 +22,11 @@ const MOST_CONNECTIONS: usize = 10_000;
 
 /// A pebibyte: no disk has more.
 const MOST_MIB: u64 = 1 << 30;
+/// A year: what is kept is every answer under a key.
+const MOST_HOURS: u64 = 8_760;
+
+/// More than this is kept of no answer: it is in memory while it runs, and one value in a database.
+const MOST_ANSWER_BYTES: usize = 64 << 20;
 
 type Checked = Result<(), SettingsError>;
 
@@ -60,10 +66,28 @@ pub(super) fn settings(settings: &Settings) -> Checked {
         let right = "there is no Redis to keep them in: set `redis.url` (REDIS_URL) as well";
         return Err(wrong("redis.cache_keys", true, right));
     }
+    idempotency(settings)?;
     // Also where no secret is read yet: found out now rather than at the first one.
     settings.secrets.keys.as_ref().map(crate::ring::check).transpose()?;
     settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
     plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
+}
+
+fn idempotency(settings: &Settings) -> Checked {
+    let set = &settings.idempotency;
+    if set.keep_hours > MOST_HOURS {
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, format!("it has to be at most {MOST_HOURS}")));
+    }
+    if Duration::from_hours(set.keep_hours) <= Duration::from_millis(settings.upstream.answer_timeout_ms) {
+        let right = "a key has to be kept for longer than answers take (`upstream.answer_timeout_ms`), or its repeat is \
+                     charged again";
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, right));
+    }
+    if set.max_answer_bytes > MOST_ANSWER_BYTES {
+        let right = format!("it has to be at most {MOST_ANSWER_BYTES}");
+        return Err(wrong("idempotency.max_answer_bytes", set.max_answer_bytes, right));
+    }
+    Ok(())
 }
 
 /// Whether `name`, which `what` says, is a plan.

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) secrets: MasterKeys,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) upstream: Upstream,
+    pub(crate) idempotency: Idempotency,
     pub(crate) catalogue: Catalogue,
     pub(crate) plans: BTreeMap<String, Plan>,
     pub(crate) log: Log,
@@ -171,6 +172,17 @@ pub(crate) struct Upstream {
     #[serde(deserialize_with = "positive")]
     pub(crate) breaker_pause_s: u64,
     pub(crate) departures: Vec<Departure>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Idempotency {
+    #[serde(deserialize_with = "positive")]
+    pub(crate) keep_hours: u64,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_answer_bytes: usize,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) read_on_s: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ mod chat;
 mod connection;
 mod departure;
 mod hub;
+mod idempotency;
 mod markup;
 mod metering;
 mod migrate;

@@ -47,7 +47,7 @@ fn a_wrong_value_is_named() {
 const DEPARTURES: &str = "AIHUB_UPSTREAM__DEPARTURES";
 
 /// Each variable with its value, and what the one line has to say beside the setting.
-const WITHOUT_EFFECT: [(&str, &str, &[&str]); 41] = [
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 45] = [
     ("AIHUB_SERVER__MAX_CALLS_IN_FLIGHT", "0", &["server.max_calls_in_flight` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_CALLS_PER_KEY", "0", &["server.max_calls_per_key` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_BODY_BYTES", "0", &["server.max_body_bytes` = 0", "from 1 to"]),
@@ -84,6 +84,10 @@ const WITHOUT_EFFECT: [(&str, &str, &[&str]); 41] = [
     ("AIHUB_JOURNAL__SEGMENT_MIB", "0", &["journal.segment_mib` = 0", "from 1 to"]),
     ("AIHUB_JOURNAL__MOST_MIB", "100", &["journal.most_mib` = 100", "twice"]),
     ("AIHUB_PLANS__PRO__QUOTAS", r#"[{per="day"}]"#, &["plans.pro.quotas[0]", "limits nothing"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "0", &["idempotency.keep_hours` = 0", "from 1 to"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "9000", &["idempotency.keep_hours` = 9000", "at most 8760"]),
+    ("AIHUB_UPSTREAM__ANSWER_TIMEOUT_MS", "86400000", &["idempotency.keep_hours` = 24", "upstream.answer_timeout_ms"]),
+    ("AIHUB_IDEMPOTENCY__MAX_ANSWER_BYTES", "1000000000", &["idempotency.max_answer_bytes", "at most 67108864"]),
     ("AIHUB_PLANS__PRO__DEFAULT_OUTPUT_TOKENS", "0", &["plans.pro.default_output_tokens` = 0", "at least 1"]),
     ("AIHUB_PLANS__PRO__REQUESTS_PER_MINUTE", "0", &["plans.pro.requests_per_minute` = 0", "leave it out"]),
     ("AIHUB_PLANS__PRO__MARKUP", "20", &["plans.pro.markup` = 20", "a percentage such as `20%`"]),
