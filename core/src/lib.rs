@@ -9,13 +9,14 @@ pub mod chat;
 pub mod conformance;
 pub mod embedding;
 pub mod error;
+pub mod feed;
 mod fixed;
 pub mod id;
 pub mod json;
 pub mod key;
 pub mod model;
 pub mod money;
-mod network;
+pub mod network;
 pub mod page;
 pub mod plan;
 pub mod price;
@@ -34,6 +35,7 @@ pub use charge::{Charge, Markup};
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
+pub use feed::Feed;
 /// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never
 /// from another version.
 pub use jiff;
