@@ -19,10 +19,12 @@ pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 #[cfg(feature = "secrets")]
 pub use memory::MemorySecrets;
-pub use memory::{MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+pub use memory::{MemoryFeed, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 #[cfg(feature = "secrets")]
 pub use secret::KeyRing;
-pub use sink::{FanOut, JsonLines, LastUse};
+#[cfg(feature = "http-sink")]
+pub use sink::HttpSink;
+pub use sink::{Deliveries, FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -4,6 +4,7 @@
 //! have nothing to do with each other.
 
 mod billing;
+mod feed;
 mod key;
 mod quota;
 mod rate;
@@ -11,6 +12,7 @@ mod rate;
 mod secret;
 
 pub use billing::MemorySink;
+pub use feed::MemoryFeed;
 pub use key::MemoryKeys;
 pub use quota::{MemoryQuota, Standing};
 pub use rate::MemoryRates;

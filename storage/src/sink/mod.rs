@@ -1,9 +1,19 @@
 //! Where usage records are forwarded to.
 
+mod delivery;
 mod fan_out;
+#[cfg(feature = "http-sink")]
+mod http;
 mod json_lines;
 mod last_use;
+#[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
+mod receiver;
 
+#[cfg(feature = "http-sink")]
+pub use self::http::{HttpSettings, HttpSink};
+pub use delivery::{Deliveries, DeliverySettings, DeliveryStatus};
 pub use fan_out::FanOut;
 pub use json_lines::{Durability, JsonLines};
 pub use last_use::LastUse;
+#[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
+pub use receiver::Reach;

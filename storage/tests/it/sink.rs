@@ -1,5 +1,9 @@
 //! The sinks that forward.
 
+mod delivery;
+#[cfg(feature = "http-sink")]
+mod http;
+
 use std::path::Path;
 use std::sync::Arc;
 
