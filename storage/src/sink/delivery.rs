@@ -220,7 +220,7 @@ impl Delivery {
                 (Err(error), [record]) if error.is_rejection() => {
                     tracing::error!(sink = %self.name, call = %record.call, %error, source = ?std::error::Error::source(&error),
                         "a usage record was rejected and put aside");
-                    letters.push(DeadLetter { call: record.call, reason: error.to_string() });
+                    letters.push(DeadLetter { call: record.call, reason: reason(&error) });
                 }
                 (Err(error), part) if error.is_rejection() => {
                     let (first, second) = part.split_at(part.len() / 2);
@@ -287,6 +287,12 @@ impl Delivery {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Why a record was rejected, with what the other side said: the operator reads it, and nobody else.
+fn reason(error: &Error) -> String {
+    let said = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", said.unwrap_or_default()).chars().take(500).collect()
 }
 
 fn waits(settings: &DeliverySettings) -> ExponentialBackoff {

@@ -8,6 +8,8 @@ mod json_lines;
 mod last_use;
 #[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
 mod receiver;
+#[cfg(feature = "stripe-sink")]
+mod stripe;
 
 #[cfg(feature = "http-sink")]
 pub use self::http::{HttpSettings, HttpSink};
@@ -17,3 +19,5 @@ pub use json_lines::{Durability, JsonLines};
 pub use last_use::LastUse;
 #[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
 pub use receiver::Reach;
+#[cfg(feature = "stripe-sink")]
+pub use stripe::{StripeCustomers, StripeMeasure, StripeSettings, StripeSink};

@@ -3,6 +3,8 @@
 mod delivery;
 #[cfg(feature = "http-sink")]
 mod http;
+#[cfg(feature = "stripe-sink")]
+mod stripe;
 
 use std::path::Path;
 use std::sync::Arc;
