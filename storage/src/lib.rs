@@ -24,6 +24,8 @@ pub use memory::{MemoryFeed, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 pub use secret::KeyRing;
 #[cfg(feature = "http-sink")]
 pub use sink::HttpSink;
+#[cfg(feature = "nats-sink")]
+pub use sink::NatsSink;
 #[cfg(feature = "stripe-sink")]
 pub use sink::StripeSink;
 pub use sink::{Deliveries, FanOut, JsonLines, LastUse};

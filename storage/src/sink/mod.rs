@@ -6,6 +6,8 @@ mod fan_out;
 mod http;
 mod json_lines;
 mod last_use;
+#[cfg(feature = "nats-sink")]
+mod nats;
 #[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
 mod receiver;
 #[cfg(feature = "stripe-sink")]
@@ -17,6 +19,8 @@ pub use delivery::{Deliveries, DeliverySettings, DeliveryStatus};
 pub use fan_out::FanOut;
 pub use json_lines::{Durability, JsonLines};
 pub use last_use::LastUse;
+#[cfg(feature = "nats-sink")]
+pub use nats::{NatsSettings, NatsSink};
 #[cfg(any(feature = "http-sink", feature = "stripe-sink"))]
 pub use receiver::Reach;
 #[cfg(feature = "stripe-sink")]

@@ -3,6 +3,8 @@
 mod delivery;
 #[cfg(feature = "http-sink")]
 mod http;
+#[cfg(feature = "nats-sink")]
+mod nats;
 #[cfg(feature = "stripe-sink")]
 mod stripe;
 
