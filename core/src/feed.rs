@@ -54,6 +54,8 @@ pub struct Lag {
 ///
 /// A sink is a name, such as `warehouse`. One that is new begins at the oldest record that is kept. Sinks know nothing
 /// of each other: none waits for another.
+///
+/// Proved by `conformance::feed` (feature `conformance`).
 #[async_trait]
 pub trait Feed: Debug + Send + Sync + 'static {
     /// The oldest records of some node that `sink` has not passed, at most `limit` of them; none when it has passed

@@ -103,7 +103,7 @@ fn body(message: &Message) -> Value {
 async fn a_message_is_the_record_under_its_account_and_its_call() {
     let stage = Stage::new(|_| ()).await;
     let record = records(1).remove(0);
-    stage.sink.record(&[record.clone()]).await.unwrap();
+    stage.sink.record(std::slice::from_ref(&record)).await.unwrap();
     let message = stage.messages().await.pop().unwrap();
     assert_eq!(message.subject.as_str(), format!("{}.{}", stage.prefix, record.account));
     let id = message.headers.as_ref().unwrap().get("Nats-Msg-Id").unwrap();
