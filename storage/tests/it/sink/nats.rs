@@ -14,6 +14,8 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{ConnectOptions, Message, ServerAddr};
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::servers::variable;
 
@@ -60,11 +62,15 @@ async fn sink(subject: &str) -> NatsSink {
     let mut settings = NatsSettings::new(variable("AIHUB_TEST_NATS_URL").into());
     settings.subject = subject.to_owned();
     let sink = NatsSink::open(&settings).await.unwrap();
-    // The first connection is made behind the opening.
+    connected(&sink).await;
+    sink
+}
+
+/// Connections are made behind the back of whoever uses them.
+async fn connected(sink: &NatsSink) {
     while sink.record(&records(1)).await.is_err_and(|error| error.message() == "NATS is not connected") {
         tokio::task::yield_now().await;
     }
-    sink
 }
 
 mod suite {
@@ -144,7 +150,7 @@ async fn a_stream_that_is_full_or_takes_only_short_ones_says_so() {
 #[tokio::test]
 async fn a_server_that_is_away_holds_up_no_start_and_takes_nothing() {
     // Bound, so that nobody else takes the port, and never answering.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://user:hunter2@{}", silent.local_addr().unwrap());
     let mut settings = NatsSettings::new(url.into());
     settings.time_limit = Duration::from_millis(50);
@@ -164,5 +170,47 @@ async fn settings_are_checked() {
         let error = NatsSink::open(&settings).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::Invalid, Some(param)));
         assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_anew() {
+    let stage = Stage::new(|_| ()).await;
+    let server: ServerAddr = variable("AIHUB_TEST_NATS_URL").parse().unwrap();
+    let there = (server.host().to_owned(), server.port());
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = between.local_addr().unwrap();
+    let url = format!("nats://{}:{}@{address}", server.username().unwrap(), server.password().unwrap());
+    let cut = Arc::new(Notify::new());
+    let cutting = Arc::clone(&cut);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = between.accept().await {
+            let mut server = TcpStream::connect(&there).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                () = cutting.notified() => {}
+            }
+        }
+    });
+    let mut settings = NatsSettings::new(url.into());
+    settings.subject = format!("{}.{{account}}", stage.prefix);
+    // What was under way at the cut is waited for in vain.
+    settings.time_limit = Duration::from_secs(1);
+    let sink = NatsSink::open(&settings).await.unwrap();
+    connected(&sink).await;
+    for _ in 0..3 {
+        cut.notify_one();
+        let batch = records(20);
+        let again = async {
+            while sink.record(&batch).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.expect("a new connection");
+        let kept: Vec<_> = stage.messages().await.iter().map(|message| body(message)["call"].clone()).collect();
+        for record in &batch {
+            let times = kept.iter().filter(|call| **call == record.call.to_string()).count();
+            assert_eq!(times, 1, "the stream tells by the id what came again");
+        }
     }
 }
