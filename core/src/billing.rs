@@ -198,7 +198,13 @@ pub trait BillingSink: Debug + Send + Sync + 'static {
     /// Delivery is *at least once*, in batches of any size and order; a sink that adds up has to be
     /// idempotent by [`UsageRecord::call`].
     ///
-    /// Errors: the batch will be delivered again, whole. Cancellation: as an error.
+    /// Errors: the batch is delivered again, whole, for as long as it takes. Only an error that is a
+    /// [rejection](crate::Error::is_rejection) says that the same batch will never be taken: whoever delivers then
+    /// looks for the records it is about, in smaller batches, and puts each aside that is rejected alone. So a fault
+    /// of the place (an address, a credential) is no rejection: it would put everything aside. Who delivers and does
+    /// not know rejections, as Meter, delivers again.
+    ///
+    /// Cancellation: as an error.
     async fn record(&self, records: &[UsageRecord]) -> Result<()>;
 }
 

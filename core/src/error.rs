@@ -367,6 +367,13 @@ impl Error {
         }
     }
 
+    /// Whether the same, sent again, would fail the same: what was handed over is wrong and stays wrong.
+    ///
+    /// Of a batch, a smaller one may be well ([`BillingSink::record`](crate::BillingSink::record)).
+    pub fn is_rejection(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::UnsupportedMedia)
+    }
+
     /// Whether the operator has to act.
     pub fn needs_operator(&self) -> bool {
         self.0.alert

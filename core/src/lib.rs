@@ -13,6 +13,7 @@ pub mod correction;
 pub mod departure;
 pub mod embedding;
 pub mod error;
+pub mod feed;
 mod fixed;
 pub mod id;
 pub mod idempotency;
@@ -21,7 +22,7 @@ pub mod json;
 pub mod key;
 pub mod model;
 pub mod money;
-mod network;
+pub mod network;
 pub mod page;
 pub mod plan;
 pub mod price;
@@ -44,6 +45,7 @@ pub use correction::{Correction, Corrections, Corrector, Doubts};
 pub use departure::{DepartureRule, Departures, Draining, Drains, OnDeparture};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
+pub use feed::Feed;
 /// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never
 /// from another version.
 pub use jiff;

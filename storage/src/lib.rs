@@ -24,10 +24,16 @@ pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 #[cfg(feature = "secrets")]
 pub use memory::MemorySecrets;
-pub use memory::{MemoryBooks, MemoryIdempotency, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+pub use memory::{MemoryBooks, MemoryFeed, MemoryIdempotency, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 #[cfg(feature = "secrets")]
 pub use secret::KeyRing;
-pub use sink::{FanOut, JsonLines, LastUse};
+#[cfg(feature = "http-sink")]
+pub use sink::HttpSink;
+#[cfg(feature = "nats-sink")]
+pub use sink::NatsSink;
+#[cfg(feature = "stripe-sink")]
+pub use sink::StripeSink;
+pub use sink::{Deliveries, FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

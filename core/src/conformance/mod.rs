@@ -33,6 +33,7 @@
 
 pub mod billing_sink;
 pub mod idempotency_store;
+pub mod feed;
 pub mod key_store;
 pub mod provider;
 pub mod quota_policy;
@@ -52,7 +53,7 @@ use crate::id::AccountId;
 use crate::key::ApiKey;
 use crate::plan::Plan;
 pub use crate::{
-    __billing_sink as billing_sink, __idempotency_store as idempotency_store, __key_store as key_store,
+    __billing_sink as billing_sink, __feed as feed, __idempotency_store as idempotency_store, __key_store as key_store,
     __provider as provider, __quota_policy as quota_policy, __rate_store as rate_store, __secret_store as secret_store,
 };
 

@@ -27,6 +27,8 @@ pub enum Vendor {
     OpenRouter,
     /// `/v1beta` and `/v1`
     Gemini,
+    /// `/stripe/v1`
+    Stripe,
 }
 
 impl Vendor {
@@ -34,6 +36,7 @@ impl Vendor {
         match self {
             Self::OpenRouter => "openrouter",
             Self::Gemini => "gemini",
+            Self::Stripe => "stripe",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! have nothing to do with each other.
 
 mod billing;
+mod feed;
 #[cfg(feature = "journal")]
 mod books;
 mod idempotency;
@@ -18,6 +19,7 @@ pub use billing::MemorySink;
 #[cfg(feature = "journal")]
 pub use books::MemoryBooks;
 pub use idempotency::MemoryIdempotency;
+pub use feed::MemoryFeed;
 pub use key::MemoryKeys;
 #[cfg(feature = "journal")]
 pub use quota::MemoryQuota;
