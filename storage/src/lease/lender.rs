@@ -1,6 +1,7 @@
 //! Who lends.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use aihub_core::commerce::RunId;
 use aihub_core::quota::{Most, Window};
@@ -20,6 +21,8 @@ pub struct Wish {
     pub least: i64,
     /// As much would be enough for now.
     pub enough: i64,
+    /// What was asked of the others before, for the same call: see [`Lent::recall`].
+    pub recall: Option<i64>,
 }
 
 /// What was lent of one window, and how it stands.
@@ -33,8 +36,13 @@ pub struct Lent {
     pub settled: i64,
     /// How much of it the borrower has, what was lent now included.
     pub own: i64,
-    /// How much of it others have borrowed; they are asked to give back what they do not need when nothing was lent.
+    /// How much of it others have borrowed.
     pub elsewhere: i64,
+    /// Nothing was lent, and the others were asked for what they do not need: under this number, to be given back with
+    /// the next wish for the same call.
+    pub recall: Option<i64>,
+    /// Whether some of them have not answered that yet.
+    pub pending: bool,
 }
 
 /// What somebody gives back of one window.
@@ -46,6 +54,8 @@ pub struct Return {
     pub unused: i64,
     /// Used, where no books are kept that say so.
     pub used: i64,
+    /// Which recall this answers, if one: nothing is left here that is not needed.
+    pub answers: Option<i64>,
 }
 
 /// Lends slices of windows to processes: all that is used and lent of a window is never more than it allows.
@@ -69,14 +79,15 @@ pub trait Lender: Debug + Send + Sync + 'static {
     /// As above.
     async fn give_back(&self, run: RunId, returns: Vec<Return>) -> Result<()>;
 
-    /// Says that `run`, of `node`, lives; and which of the windows that it has borrowed others ask for.
+    /// Says that `run`, of `node`, lives; and which of the windows that it has borrowed others ask for, each under the
+    /// number that is to be answered.
     ///
     /// What was borrowed by processes that have not been seen for so long that they cannot use it any more is taken back.
     ///
     /// # Errors
     ///
     /// As above.
-    async fn seen(&self, run: RunId, node: uuid::Uuid, at: Timestamp) -> Result<Vec<Window>>;
+    async fn seen(&self, run: RunId, node: uuid::Uuid, at: Timestamp) -> Result<Vec<(Window, i64)>>;
 
     /// Takes back all that `run` has borrowed: it has ended, and all that it has used is in the books. Idempotent.
     ///
@@ -87,6 +98,9 @@ pub trait Lender: Debug + Send + Sync + 'static {
 }
 
 const _: fn(&dyn Lender) = |_| {};
+
+/// Who has not said for so long that it lives does not answer, and is not waited for.
+pub(crate) const SILENT: Duration = Duration::from_secs(12);
 
 /// How much to lend, of what is left: half of an equal share, so that much is left for whoever comes; and near the
 /// limit what is needed and no more.

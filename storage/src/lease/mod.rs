@@ -30,7 +30,7 @@ use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use tokio::sync::Mutex;
 
-pub(crate) use lender::share;
+pub(crate) use lender::{SILENT, share};
 pub use lender::{Lender, Lent, Return, Wish};
 use resolved::{Resolved, Resolver};
 use slice::Slice;
@@ -43,8 +43,9 @@ pub const TERM: Duration = Duration::from_mins(10);
 /// After which silence of a process what it had borrowed is lent to others.
 pub const LOST: Duration = Duration::from_mins(15);
 
-/// How long a caller waits for what others are to give back, and how often it looks.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a caller waits at most for others to say what they do not need, and how often it looks. They answer within a
+/// [`Tick`]; only one that was killed a moment ago does not.
+const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// For how long a window that is used up is not asked for again.
@@ -152,6 +153,7 @@ impl Shared {
         }
         let turn = &self.turns[resolved.turn % TURNS];
         let started = self.clock.elapsed();
+        let mut asked: Vec<Lent> = Vec::new();
         loop {
             let lent = {
                 let _turn = turn.lock().await;
@@ -160,9 +162,10 @@ impl Shared {
                     return Ok(taken);
                 }
                 if resolved.slices.iter().any(|slice| slice.has_shed()) {
-                    self.give_back(resolved.slices.iter().map(|slice| (slice, false))).await?;
+                    self.give_back(resolved.slices.iter().map(|slice| (slice, false, None))).await?;
                 }
-                let lent = self.lender.borrow(self.run, resolved.wishes(least, most), ask.at).await?;
+                let wishes = resolved.wishes(least, most, &asked);
+                let lent = self.lender.borrow(self.run, wishes, self.clock.now()).await?;
                 self.seen_at_ms.store(millis(self.clock.elapsed()), Ordering::Release);
                 for (slice, lent) in resolved.slices.iter().zip(&lent) {
                     slice.put(lent.amount);
@@ -181,10 +184,11 @@ impl Shared {
                 resolved.slices[place].remember_empty(least[place], self.clock.elapsed() + EMPTY);
             }
             // What was given back while this one asked is still there to be had.
-            let to_be_had = standing.elsewhere > 0 || left(&standing, &resolved.slices[place]) >= least[place];
+            let to_be_had = standing.pending || left(&standing, &resolved.slices[place]) >= least[place];
             if used_up || !to_be_had || self.clock.elapsed() - started >= PATIENCE {
                 return Err(self.refusal(resolved, place, most[place], &standing));
             }
+            asked = lent;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -317,7 +321,7 @@ fn cut_off() -> Error {
 
 /// What is neither used nor held nor with others.
 fn left(standing: &Lent, slice: &Slice) -> i64 {
-    let busy = standing.own - slice.free().max(0);
+    let busy = standing.own - slice.idle();
     standing.limit.saturating_sub(standing.settled).saturating_sub(standing.elsewhere).saturating_sub(busy)
 }
 

@@ -38,11 +38,15 @@ impl Resolved {
     }
 
     /// What to ask the lender for, for a call that takes so much: what is there need not be borrowed.
-    pub(super) fn wishes(&self, least: &[i64], most: &[i64]) -> Vec<Wish> {
+    pub(super) fn wishes(&self, least: &[i64], most: &[i64], asked: &[Lent]) -> Vec<Wish> {
         let missing = |amounts: &[i64]| -> Vec<i64> {
             amounts.iter().zip(&self.slices).map(|(amount, slice)| (amount - slice.free()).max(0)).collect()
         };
-        self.wishes_of(&missing(least), &missing(most))
+        let mut wishes = self.wishes_of(&missing(least), &missing(most));
+        for (wish, asked) in wishes.iter_mut().zip(asked) {
+            wish.recall = asked.recall;
+        }
+        wishes
     }
 
     /// What to ask the lender for, of so much.
@@ -63,7 +67,7 @@ impl Resolved {
 
 fn wish(limit: &Limit, least: i64, enough: i64) -> Wish {
     let Limit { window, ends_at, most, .. } = limit;
-    Wish { window: window.clone(), ends_at: *ends_at, most: *most, least, enough }
+    Wish { window: window.clone(), ends_at: *ends_at, most: *most, least, enough, recall: None }
 }
 
 /// Remembers what was resolved.

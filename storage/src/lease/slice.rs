@@ -19,6 +19,8 @@ pub(super) struct Slice {
     used: AtomicI64,
     /// Not to be used any more, and not given back yet: it was borrowed under a larger limit.
     shed: AtomicI64,
+    /// On its way back: neither here nor there yet.
+    returning: AtomicI64,
     /// The limit that it was borrowed under.
     most: AtomicI64,
     /// When it was taken from last, in milliseconds of the clock.
@@ -36,6 +38,7 @@ impl Slice {
             free: AtomicI64::new(0),
             used: AtomicI64::new(0),
             shed: AtomicI64::new(0),
+            returning: AtomicI64::new(0),
             most: AtomicI64::new(i64::MIN),
             taken_at_ms: AtomicU64::new(0),
             empty_until_ms: AtomicU64::new(0),
@@ -101,18 +104,31 @@ impl Slice {
         millis(now) < self.empty_until_ms.load(Ordering::Acquire) && least >= self.empty_from.load(Ordering::Acquire)
     }
 
-    /// What goes back now: what was used, and with `all` also what is free.
-    pub(super) fn returns(&self, all: bool) -> Option<Return> {
+    /// What goes back now: what was used, and with `all`, or as an answer, also what is free.
+    pub(super) fn returns(&self, all: bool, answers: Option<i64>) -> Option<Return> {
+        let all = all || answers.is_some();
         let empty = |free: i64| (all && free > 0).then_some(0);
         let unused = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, empty).unwrap_or(0);
         let unused = unused + self.shed.swap(0, Ordering::AcqRel);
         let used = self.used.swap(0, Ordering::AcqRel);
-        (unused != 0 || used != 0).then(|| Return { window: self.window.clone(), unused, used })
+        self.returning.fetch_add(unused, Ordering::AcqRel);
+        let something = unused != 0 || used != 0 || answers.is_some();
+        something.then(|| Return { window: self.window.clone(), unused, used, answers })
     }
 
     /// Whether something waits to be given back before more is borrowed.
     pub(super) fn has_shed(&self) -> bool {
         self.shed.load(Ordering::Acquire) > 0
+    }
+
+    /// What this process has of the window and does not use: also what is on its way back.
+    pub(super) fn idle(&self) -> i64 {
+        self.free().max(0) + self.returning.load(Ordering::Acquire)
+    }
+
+    /// It went back, or it is not known.
+    pub(super) fn returned(&self, returns: &Return) {
+        self.returning.fetch_sub(returns.unused, Ordering::AcqRel);
     }
 
     /// It is not known whether it went back. What was used is said again; what was not stays away, since somebody else

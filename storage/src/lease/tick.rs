@@ -43,11 +43,13 @@ impl LeasedQuota {
         let elapsed = shared.clock.elapsed();
         let slices: Vec<Arc<Slice>> = shared.slices.iter().map(|slice| Arc::clone(&slice)).collect();
         let done = |slice: &Slice| {
-            slice.ends_at.is_some_and(|end| end <= now)
-                || slice.idle_for(elapsed) >= Tick::IDLE
-                || asked_for.contains(&slice.window)
+            slice.ends_at.is_some_and(|end| end <= now) || slice.idle_for(elapsed) >= Tick::IDLE
         };
-        let given_back = shared.give_back(slices.iter().map(|slice| (slice, done(slice)))).await?;
+        let answers = |slice: &Slice| {
+            asked_for.iter().find(|(window, _)| *window == slice.window).map(|(_, number)| *number)
+        };
+        let back = slices.iter().map(|slice| (slice, done(slice), answers(slice)));
+        let given_back = shared.give_back(back).await?;
         // Nobody has the slice of a period that has ended but the map and this list.
         let ended = |slice: &Arc<Slice>| slice.ends_at.is_some_and(|end| end <= now) && slice.free() == 0;
         drop(slices);
@@ -63,19 +65,23 @@ impl LeasedQuota {
     /// Those of the lender: what was not given back stays counted until the next start.
     pub async fn close(&self) -> Result<()> {
         let slices: Vec<Arc<Slice>> = self.0.slices.iter().map(|slice| Arc::clone(&slice)).collect();
-        self.0.give_back(slices.iter().map(|slice| (slice, true))).await.map(drop)
+        self.0.give_back(slices.iter().map(|slice| (slice, true, None))).await.map(drop)
     }
 }
 
 impl Shared {
-    pub(super) async fn give_back<'a>(&self, slices: impl Iterator<Item = (&'a Arc<Slice>, bool)>) -> Result<usize> {
+    pub(super) async fn give_back<'a>(
+        &self,
+        slices: impl Iterator<Item = (&'a Arc<Slice>, bool, Option<i64>)>,
+    ) -> Result<usize> {
         let (from, returns): (Vec<&Arc<Slice>>, Vec<Return>) =
-            slices.filter_map(|(slice, all)| Some((slice, slice.returns(all)?))).unzip();
+            slices.filter_map(|(slice, all, answers)| Some((slice, slice.returns(all, answers)?))).unzip();
         if returns.is_empty() {
             return Ok(0);
         }
         let count = returns.len();
         let gone = self.lender.give_back(self.run, returns.clone()).await;
+        from.iter().zip(&returns).for_each(|(slice, returns)| slice.returned(returns));
         if gone.is_err() {
             for (slice, returns) in from.iter().zip(&returns) {
                 slice.keep_used(returns);

@@ -24,6 +24,8 @@ struct State {
     records: BTreeMap<CallId, UsageRecord>,
     windows: BTreeMap<Window, Standing>,
     leases: BTreeMap<Leased, i64>,
+    /// Which recall of its window each lease has answered.
+    answered: BTreeMap<Leased, i64>,
     runs: BTreeMap<RunId, Timestamp>,
     sources: BTreeSet<String>,
     balances: BTreeMap<(LedgerAccount, Currency), i64>,
@@ -36,7 +38,7 @@ struct Standing {
     granted: i64,
     settled: i64,
     leased: i64,
-    recalled: bool,
+    recall: i64,
 }
 
 impl MemoryBooks {
@@ -91,9 +93,14 @@ impl State {
     }
 
     fn lend(&mut self, run: RunId, wish: &Wish) -> Lent {
-        let others =
-            self.leases.iter().filter(|((who, window), amount)| *who != run && *window == wish.window && **amount > 0);
-        let others = others.count();
+        let answers = &self.answered;
+        let answered = |lease: &Leased| answers.get(lease).copied().unwrap_or(0);
+        let others: Vec<i64> = self
+            .leases
+            .iter()
+            .filter(|((who, window), amount)| *who != run && *window == wish.window && **amount > 0)
+            .map(|(lease, _)| answered(lease))
+            .collect();
         let own = self.leases.get(&(run, wish.window.clone())).copied().unwrap_or(0);
         let standing = self.windows.entry(wish.window.clone()).or_default();
         standing.ends_at = wish.ends_at;
@@ -102,11 +109,24 @@ impl State {
             Most::Prepaid => standing.granted,
         };
         let left = standing.limit.saturating_sub(standing.settled).saturating_sub(standing.leased);
-        let (amount, elsewhere) = (share(wish, left, others + 1), standing.leased - own);
-        standing.recalled = amount == 0 && (standing.recalled || wish.least > 0 && elsewhere > 0);
+        let (amount, elsewhere) = (share(wish, left, others.len() + 1), standing.leased - own);
+        let mut recall = None;
+        if amount == 0 && wish.least > 0 {
+            if wish.recall.is_none() {
+                standing.recall += 1;
+                // Who asks has nothing to give back.
+                self.answered.insert((run, wish.window.clone()), standing.recall);
+            }
+            recall = Some(wish.recall.unwrap_or(standing.recall));
+        }
+        let pending = recall.is_some_and(|number| others.iter().any(|answered| *answered < number));
         let (limit, settled) = (standing.limit, standing.settled);
         self.move_lease(run, &wish.window, amount);
-        Lent { amount, limit, settled, own: own + amount, elsewhere }
+        if amount > 0 {
+            // It may have more now than it needs: it is to answer again whoever asks.
+            self.answered.remove(&(run, wish.window.clone()));
+        }
+        Lent { amount, limit, settled, own: own + amount, elsewhere, recall, pending }
     }
 }
 
@@ -171,23 +191,28 @@ impl Lender for MemoryBooks {
 
     async fn give_back(&self, run: RunId, returns: Vec<Return>) -> Result<()> {
         let mut state = self.state();
-        for Return { window, unused, used } in returns {
+        for Return { window, unused, used, answers } in returns {
+            if let Some(number) = answers {
+                state.answered.insert((run, window.clone()), number);
+            }
             state.move_lease(run, &window, -(unused + used));
             state.windows.entry(window).or_default().settled += used;
         }
         Ok(())
     }
 
-    async fn seen(&self, run: RunId, _: Uuid, at: Timestamp) -> Result<Vec<Window>> {
+    async fn seen(&self, run: RunId, _: Uuid, at: Timestamp) -> Result<Vec<(Window, i64)>> {
         let mut state = self.state();
         state.runs.insert(run, at);
         let silent_since = at.checked_sub(LOST).unwrap_or(Timestamp::MIN);
         let lost: Vec<RunId> =
             state.runs.iter().filter(|(_, seen)| **seen < silent_since).map(|(run, _)| *run).collect();
         lost.into_iter().for_each(|run| state.take_back_all(run));
-        let own = state.leases.iter().filter(|((who, _), amount)| *who == run && **amount > 0);
-        let recalled = |window: &Window| state.windows.get(window).is_some_and(|standing| standing.recalled);
-        Ok(own.map(|((_, window), _)| window).filter(|window| recalled(window)).cloned().collect())
+        let asked_for = |lease: &Leased| {
+            let number = state.windows.get(&lease.1).map_or(0, |standing| standing.recall);
+            (number > state.answered.get(lease).copied().unwrap_or(0)).then(|| (lease.1.clone(), number))
+        };
+        Ok(state.leases.keys().filter(|(who, _)| *who == run).filter_map(asked_for).collect())
     }
 
     async fn end(&self, run: RunId) -> Result<()> {

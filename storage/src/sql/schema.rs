@@ -68,7 +68,7 @@ diesel::table! {
         granted -> BigInt,
         settled -> BigInt,
         leased -> BigInt,
-        recalled_at -> Nullable<Instant>,
+        recall -> BigInt,
     }
 }
 
@@ -83,6 +83,7 @@ diesel::table! {
         span -> Text,
         starts_at -> Instant,
         amount -> BigInt,
+        answered -> BigInt,
     }
 }
 

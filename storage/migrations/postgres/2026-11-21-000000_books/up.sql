@@ -27,7 +27,8 @@ DROP TABLE quota_windows;
 
 -- What is counted for whom: `settled` was used, `leased` is with processes that may use it without asking. Never more of
 -- both than `most` (or, of what is paid in, `granted`) is handed out; a smaller `most` may be below what is used.
--- A period is a row: nothing is ever set back.
+-- A period is a row: nothing is ever set back. `recall` numbers the times that somebody found nothing left and asked the
+-- others for what they do not need; each says in `leases.answered` which of them it has answered.
 CREATE TABLE windows (
     subject     text    NOT NULL,
     unit        text    NOT NULL,
@@ -38,7 +39,7 @@ CREATE TABLE windows (
     granted     bigint NOT NULL DEFAULT 0,
     settled     bigint NOT NULL DEFAULT 0,
     leased      bigint NOT NULL DEFAULT 0,
-    recalled_at timestamptz,
+    recall      bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (subject, unit, span, starts_at)
 );
 
@@ -50,6 +51,7 @@ CREATE TABLE leases (
     span      text    NOT NULL,
     starts_at timestamptz NOT NULL,
     amount    bigint NOT NULL,
+    answered  bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (run, subject, unit, span, starts_at)
 );
 

@@ -16,7 +16,7 @@ use diesel_async::RunQueryDsl;
 use super::SqlBooks;
 use super::lock::Lock as _;
 use super::rows::{Lease, LeaseMove, Move, Place, Standing, window};
-use crate::lease::{LOST, Lender, Lent, Return, Wish, share};
+use crate::lease::{LOST, Lender, Lent, Return, SILENT, Wish, share};
 use crate::sql::SqlError;
 use crate::sql::bulk::Put as _;
 use crate::sql::connection::{on, transact};
@@ -77,7 +77,11 @@ impl SqlBooks {
             let standings = conn.lock_windows(subjects.clone()).await?;
             let borrowed = leases::table.filter(leases::subject.eq_any(subjects));
             let borrowed: Vec<Lease> = RunQueryDsl::load(borrowed.select(Lease::as_select()), conn).await?;
-            let decisions = decide(run, &wishes, &standings, &borrowed, at);
+            let silent_since = At(at.checked_sub(SILENT).unwrap_or(Timestamp::MIN));
+            let silent = runs::table.filter(runs::seen_at.lt(silent_since)).select(runs::run);
+            let silent: Vec<Id> = RunQueryDsl::load(silent, conn).await?;
+            let silent = silent.into_iter().map(|run| run.0).collect();
+            let decisions = decide(run, &wishes, &standings, &borrowed, &silent);
             let mut moved = (Vec::new(), Vec::new());
             for (wish, decision) in wishes.iter().zip(&decisions) {
                 if decision.lent.amount > 0 {
@@ -92,14 +96,20 @@ impl SqlBooks {
                     };
                     RunQueryDsl::execute(diesel::update(of(&place)).set(windows::most.eq(most)), conn).await?;
                 }
-                if let Some(recalled_at) = decision.recall {
-                    let update = diesel::update(of(&place)).set(windows::recalled_at.eq(recalled_at));
+                if decision.recalls {
+                    let update = diesel::update(of(&place)).set(windows::recall.eq(windows::recall + 1));
                     RunQueryDsl::execute(update, conn).await?;
                 }
             }
             moved.0.sort_unstable_by(|a, b| Move::order(a).cmp(&Move::order(b)));
             conn.put(moved.0).await?;
             conn.put(moved.1).await?;
+            for (wish, decision) in wishes.iter().zip(&decisions) {
+                if let Some(number) = decision.answers {
+                    let lease = of_lease(run, &Place::of(&wish.window));
+                    RunQueryDsl::execute(diesel::update(lease).set(leases::answered.eq(number)), conn).await?;
+                }
+            }
             Ok(decisions.into_iter().map(|decision| decision.lent).collect())
         })
     }
@@ -114,6 +124,11 @@ impl SqlBooks {
             conn.put(windows.collect()).await?;
             let leases = sorted.iter().map(|back| LeaseMove::of(run, &back.window, -(back.unused + back.used)));
             conn.put(leases.collect()).await?;
+            for back in sorted {
+                let Some(number) = back.answers else { continue };
+                let lease = of_lease(run, &Place::of(&back.window));
+                RunQueryDsl::execute(diesel::update(lease).set(leases::answered.eq(number)), conn).await?;
+            }
             Ok(())
         })
     }
@@ -135,7 +150,7 @@ impl SqlBooks {
         Ok(true)
     }
 
-    async fn recalled(&self, run: RunId) -> Result<Vec<Window>, SqlError> {
+    async fn recalled(&self, run: RunId) -> Result<Vec<(Window, i64)>, SqlError> {
         let joined = windows::table.inner_join(
             leases::table.on(leases::subject
                 .eq(windows::subject)
@@ -145,11 +160,13 @@ impl SqlBooks {
         );
         let query = joined
             .filter(leases::run.eq(Id(run)))
-            .filter(leases::amount.gt(0))
-            .filter(windows::recalled_at.is_not_null())
-            .select((windows::subject, windows::unit, windows::span, windows::starts_at));
-        let rows: Vec<(String, String, String, At)> = on!(self.database.read, |conn| query.load(conn))?;
-        Ok(rows.iter().filter_map(|(subject, unit, span, starts_at)| window(subject, unit, span, *starts_at)).collect())
+            .filter(windows::recall.gt(leases::answered))
+            .select((windows::subject, windows::unit, windows::span, windows::starts_at, windows::recall));
+        let rows: Vec<(String, String, String, At, i64)> = on!(self.database.read, |conn| query.load(conn))?;
+        let asked_for = |(subject, unit, span, starts_at, number): &(String, String, String, At, i64)| {
+            Some((window(subject, unit, span, *starts_at)?, *number))
+        };
+        Ok(rows.iter().filter_map(asked_for).collect())
     }
 
     /// The processes that were not seen for too long, and have something.
@@ -193,49 +210,74 @@ fn of(place: &Place) -> _ {
         .filter(windows::starts_at.eq(starts_at))
 }
 
+/// The row of what `run` has of a window.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of_lease(run: RunId, place: &Place) -> _ {
+    let run: Id = Id(run);
+    let subject: String = place.subject.clone();
+    let unit: String = place.unit.clone();
+    let span: String = place.span.to_owned();
+    let starts_at: At = At(place.starts_at);
+    leases::table
+        .filter(leases::run.eq(run))
+        .filter(leases::subject.eq(subject))
+        .filter(leases::unit.eq(unit))
+        .filter(leases::span.eq(span))
+        .filter(leases::starts_at.eq(starts_at))
+}
+
 /// What is decided of a wish.
 struct Decision {
     lent: Lent,
     most_is_new: bool,
-    /// What others are asked now, if that changes.
-    recall: Option<Option<At>>,
+    /// Whether the others are asked anew.
+    recalls: bool,
+    /// Which recall the borrower itself has answered by this, if that changes.
+    answers: Option<i64>,
 }
 
-fn decide(run: RunId, wishes: &[Wish], standings: &[Standing], borrowed: &[Lease], at: Timestamp) -> Vec<Decision> {
+fn decide(
+    run: RunId,
+    wishes: &[Wish],
+    standings: &[Standing],
+    borrowed: &[Lease],
+    silent: &BTreeSet<RunId>,
+) -> Vec<Decision> {
     let standings: BTreeMap<Window, &Standing> =
         standings.iter().filter_map(|standing| Some((standing.window()?, standing))).collect();
-    let mut lent_of = BTreeMap::<Window, Vec<(RunId, i64)>>::new();
+    let mut leases_of = BTreeMap::<Window, Vec<&Lease>>::new();
     for lease in borrowed {
         if let Some(window) = lease.window() {
-            lent_of.entry(window).or_default().push((lease.run.0, lease.amount));
+            leases_of.entry(window).or_default().push(lease);
         }
     }
-    wishes
-        .iter()
-        .map(|wish| {
-            let Some(standing) = standings.get(&wish.window) else {
-                return Decision { lent: Lent::default(), most_is_new: false, recall: None };
-            };
-            let of_window = lent_of.get(&wish.window).map(Vec::as_slice).unwrap_or_default();
-            let own: i64 = of_window.iter().filter(|(who, _)| *who == run).map(|(_, amount)| amount).sum();
-            let elsewhere = standing.leased - own;
-            let (limit, most_is_new) = match wish.most {
-                Most::Fixed(most) => (most, standing.most != Some(most)),
-                Most::Prepaid => (standing.granted, standing.most.is_some()),
-            };
-            let left = limit.saturating_sub(standing.settled).saturating_sub(standing.leased);
-            let others = of_window.iter().filter(|(who, amount)| *who != run && *amount > 0).count();
-            let amount = share(wish, left, others + 1);
-            let lent = Lent { amount, limit, settled: standing.settled, own: own + amount, elsewhere };
-            // Asked until somebody gets something again.
-            let recall = match standing.recalled_at {
-                None if wish.least > 0 && amount == 0 && elsewhere > 0 => Some(Some(At(at))),
-                Some(_) if amount > 0 => Some(None),
-                _ => None,
-            };
-            Decision { lent, most_is_new, recall }
-        })
-        .collect()
+    let decide = |wish: &Wish| {
+        let Some(standing) = standings.get(&wish.window) else {
+            return Decision { lent: Lent::default(), most_is_new: false, recalls: false, answers: None };
+        };
+        let leases = leases_of.get(&wish.window).map(Vec::as_slice).unwrap_or_default();
+        let own: i64 = leases.iter().filter(|lease| lease.run.0 == run).map(|lease| lease.amount).sum();
+        let (limit, most_is_new) = match wish.most {
+            Most::Fixed(most) => (most, standing.most != Some(most)),
+            Most::Prepaid => (standing.granted, standing.most.is_some()),
+        };
+        let left = limit.saturating_sub(standing.settled).saturating_sub(standing.leased);
+        let others: Vec<_> = leases.iter().filter(|lease| lease.run.0 != run && lease.amount > 0).collect();
+        let amount = share(wish, left, others.len() + 1);
+        let nothing = amount == 0 && wish.least > 0;
+        let recall = nothing.then(|| wish.recall.unwrap_or(standing.recall + 1));
+        let waited_for = |lease: &Lease, number| lease.answered < number && !silent.contains(&lease.run.0);
+        let pending = recall.is_some_and(|number| others.iter().any(|lease| waited_for(lease, number)));
+        let (settled, elsewhere) = (standing.settled, standing.leased - own);
+        let lent = Lent { amount, limit, settled, own: own + amount, elsewhere, recall, pending };
+        let recalls = nothing && wish.recall.is_none();
+        // Who asks has nothing to give back. Who got something while little is left may have more than it needs, and is
+        // to answer again whoever asks.
+        let scarce = standing.recall > 0 && amount > 0 && left - amount < amount.saturating_mul(4);
+        let answers = if recalls { recall } else { scarce.then_some(standing.recall - 1) };
+        Decision { lent, most_is_new, recalls, answers }
+    };
+    wishes.iter().map(decide).collect()
 }
 
 /// How much of `unit` records say, as [`UsageRecord::amounts`](aihub_core::UsageRecord::amounts) does.
@@ -291,7 +333,7 @@ impl Lender for SqlBooks {
         Ok(self.take_back(run, returns).await?)
     }
 
-    async fn seen(&self, run: RunId, node: uuid::Uuid, at: Timestamp) -> Result<Vec<Window>> {
+    async fn seen(&self, run: RunId, node: uuid::Uuid, at: Timestamp) -> Result<Vec<(Window, i64)>> {
         if self.say(run, node, at).await? {
             for lost in self.lost(at).await? {
                 tracing::error!(run = %lost.0, "a process was not seen for too long: what it had borrowed is lent to others. \

@@ -19,7 +19,7 @@ pub use audit::Check;
 
 use super::SqlError;
 use super::connection::{Database, on};
-use super::schema::journals;
+use super::schema::{journals, usage_records};
 use super::values::Id;
 
 /// [`Books`] over the tables of the migration `books`.
@@ -32,6 +32,19 @@ impl SqlBooks {
     /// The books in `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](aihub_core::ErrorKind::Unavailable) when the database does not answer.
+    pub async fn count(&self) -> Result<u64> {
+        Ok(self.counted().await?.unsigned_abs())
+    }
+
+    async fn counted(&self) -> Result<i64, SqlError> {
+        Ok(on!(self.database.read, |conn| RunQueryDsl::get_result(usage_records::table.count(), conn))?)
     }
 
     async fn reached(&self, node: Uuid) -> Result<Position, SqlError> {

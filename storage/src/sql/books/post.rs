@@ -1,6 +1,6 @@
 //! Postings that are not of usage.
 
-use aihub_core::commerce::Posting;
+use aihub_core::commerce::{LedgerAccount, Posting};
 use aihub_core::quota::{Span, Subject, Unit, Window};
 use aihub_core::{AccountId, Currency, Money, Result, Timestamp};
 use diesel::prelude::*;
@@ -24,6 +24,16 @@ impl SqlBooks {
     pub async fn paid_in(&self, account: AccountId, currency: Currency) -> Result<Money> {
         let nanos = self.owed(format!("{account}/prepaid"), currency.to_string()).await?;
         Ok(Money::from_nanos(-nanos, currency))
+    }
+
+    /// The balance of a ledger account in `currency`.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub async fn balance(&self, account: &LedgerAccount, currency: Currency) -> Result<Money> {
+        let nanos = self.owed(account.as_str().to_owned(), currency.to_string()).await?;
+        Ok(Money::from_nanos(nanos, currency))
     }
 
     async fn owed(&self, account: String, currency: String) -> Result<i64, SqlError> {

@@ -24,7 +24,7 @@ pub(super) struct Standing {
     pub(super) granted: i64,
     pub(super) settled: i64,
     pub(super) leased: i64,
-    pub(super) recalled_at: Option<At>,
+    pub(super) recall: i64,
 }
 
 impl Standing {
@@ -70,6 +70,7 @@ pub(super) struct Lease {
     pub(super) span: String,
     pub(super) starts_at: At,
     pub(super) amount: i64,
+    pub(super) answered: i64,
 }
 
 impl Lease {
