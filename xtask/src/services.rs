@@ -68,7 +68,7 @@ fn hold() -> Result {
     let mut services = Services::start("services")?;
     println!("{}\n\n{}", exports(&services.env), examples());
     loop {
-        services.postgres.running.still()?;
+        services.postgres.still()?;
         services.redis.running.still()?;
         thread::sleep(Duration::from_millis(500));
     }
@@ -107,12 +107,12 @@ pub(crate) struct Services {
     postgres: Postgres,
     redis: Redis,
     // The last one: the folder goes after those that write into it.
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Services {
     /// Starts both; their logs stay in the build folder, below `name`.
-    fn start(name: &str) -> Result<Self> {
+    pub(crate) fn start(name: &str) -> Result<Self> {
         let logs = place::fresh(name)?;
         let scratch = Scratch::make(name)?;
         let redis = Redis::start(&scratch, &logs.join("redis.log")).map_err(|error| format!("no Redis: {error}"))?;
@@ -125,7 +125,22 @@ impl Services {
             (REDIS_URL, redis.url.clone()),
             (REDIS_BIN, redis.program.display().to_string()),
         ];
-        Ok(Self { env, postgres, redis, _scratch: scratch })
+        Ok(Self { env, postgres, redis, scratch })
+    }
+
+    /// Where Postgres is, by its superuser.
+    pub(crate) fn postgres_url(&self) -> &str {
+        &self.postgres.url
+    }
+
+    /// Ends Postgres as a crash would.
+    pub(crate) fn stop_postgres(&mut self) {
+        self.postgres.stop();
+    }
+
+    /// Starts Postgres again, with all that it had committed.
+    pub(crate) fn start_postgres(&mut self) -> Result {
+        self.postgres.serve(&self.scratch)
     }
 }
 

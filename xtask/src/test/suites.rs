@@ -120,7 +120,7 @@ fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> R
         port: free_port()?,
         vendors: addresses,
         cpu: None,
-        settings: SUITE_SETTINGS,
+        settings: SUITE_SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     }
     .start()?;
     let env = [
