@@ -68,19 +68,27 @@ impl LeasedQuota {
 }
 
 impl Shared {
-    pub(super) async fn give_back<'a>(&self, slices: impl Iterator<Item = (&'a Arc<Slice>, bool)>) -> Result<usize> {
-        let (from, returns): (Vec<&Arc<Slice>>, Vec<Return>) =
-            slices.filter_map(|(slice, all)| Some((slice, slice.returns(all)?))).unzip();
+    /// In a task of its own, as it is borrowed: what was taken out of the slices has to arrive.
+    pub(super) async fn give_back<'a>(
+        self: &Arc<Self>,
+        slices: impl Iterator<Item = (&'a Arc<Slice>, bool)>,
+    ) -> Result<usize> {
+        let (from, returns): (Vec<Arc<Slice>>, Vec<Return>) =
+            slices.filter_map(|(slice, all)| Some((Arc::clone(slice), slice.returns(all)?))).unzip();
         if returns.is_empty() {
             return Ok(0);
         }
         let count = returns.len();
-        let gone = self.lender.give_back(self.run, returns.clone()).await;
-        if gone.is_err() {
-            for (slice, returns) in from.iter().zip(&returns) {
-                slice.keep_used(returns);
+        let shared = Arc::clone(self);
+        let giving = tokio::spawn(async move {
+            let gone = shared.lender.give_back(shared.run, returns.clone()).await;
+            if gone.is_err() {
+                for (slice, returns) in from.iter().zip(&returns) {
+                    slice.keep_used(returns);
+                }
             }
-        }
-        gone.map(|()| count)
+            gone
+        });
+        giving.await.unwrap_or_else(|error| Err(super::unfinished(error))).map(|()| count)
     }
 }
