@@ -1,5 +1,7 @@
 //! What the books say, read from the database itself, and what the vendors say.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -58,13 +60,27 @@ const RECORDS: &str = "SELECT {object}('call', {hex call}, 'key', {hex key}, 'fl
 /// A quota's window.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Window {
-    pub(super) subject: String,
-    pub(super) unit: String,
-    pub(super) span: String,
-    pub(super) most: Option<i64>,
-    pub(super) granted: i64,
+    subject: String,
+    unit: String,
+    span: String,
+    most: Option<i64>,
+    granted: i64,
     pub(super) settled: i64,
     pub(super) leased: i64,
+}
+
+impl Window {
+    /// How much it allows.
+    pub(super) fn limit(&self) -> i64 {
+        self.most.unwrap_or(self.granted)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, unit, span, settled, leased, .. } = self;
+        write!(f, "{subject} {unit} {span}: {settled} used and {leased} lent of {}", self.limit())
+    }
 }
 
 const WINDOWS: &str = "SELECT {object}('subject', subject, 'unit', unit, 'span', span, 'most', most, 'granted', granted, \
@@ -105,11 +121,16 @@ impl Books {
         let (_, lines) = said.split_once("\r\n\r\n").filter(|_| status == 200).ok_or("the vendors show no book")?;
         Ok(Self {
             records: documents(&fleet.ask(RECORDS)?)?,
-            windows: documents(&fleet.ask(WINDOWS)?)?,
+            windows: windows(fleet)?,
             balances: documents(&fleet.ask(BALANCES)?)?,
             lines: documents(lines)?,
         })
     }
+}
+
+/// Every quota's window.
+pub(super) fn windows(fleet: &Fleet) -> Result<Vec<Window>> {
+    documents(&fleet.ask(WINDOWS)?)
 }
 
 /// How many records there are.

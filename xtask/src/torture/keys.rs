@@ -1,6 +1,6 @@
 //! Keys with and without limits, and whether these held.
 
-use super::books::{Books, Window, hex};
+use super::books::{Books, hex};
 use super::fleet::Fleet;
 use super::judge::Check;
 use super::load::Call;
@@ -78,7 +78,7 @@ impl Key {
     }
 }
 
-/// Whether no limit was passed, and everything that was borrowed is given back.
+/// Whether no limit was passed, and nobody was refused for one who has none.
 pub(super) fn limits(keys: &[Key], calls: &[Call], books: &Books) -> Vec<Check> {
     let mut free = Check::new("nobody is refused for a limit who has none");
     for call in calls.iter().filter(|call| keys[call.key].limit == Limit::None) {
@@ -106,16 +106,9 @@ pub(super) fn limits(keys: &[Key], calls: &[Call], books: &Books) -> Vec<Check> 
             }
         }
     }
-    let mut returned = Check::new("nothing is lent after everybody has stopped");
     for window in &books.windows {
-        let most = window.most.unwrap_or(window.granted);
         // Only of keys and accounts a limit is agreed on here.
-        let show = || {
-            let Window { subject, unit, span, settled, leased, .. } = window;
-            format!("{subject} {unit} {span}: {settled} used and {leased} lent of {most}")
-        };
-        kept.see(window.settled <= most, show);
-        returned.see(window.leased == 0, show);
+        kept.see(window.settled <= window.limit(), || window.to_string());
     }
-    vec![free, kept, paid, returned]
+    vec![free, kept, paid]
 }

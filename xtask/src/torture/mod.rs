@@ -188,12 +188,17 @@ fn settle(fleet: &mut Fleet) -> Result<Vec<Check>> {
     }
     audit.see(said.is_ok() && still >= 3, || format!("{said:?}"));
     fleet.stop()?;
+    // Before they are started again, which puts right what a stop has left.
+    let mut returned = Check::new("nothing is lent after everybody has stopped in good order");
+    for window in books::windows(fleet)? {
+        returned.see(window.leased == 0, || format!("{window}"));
+    }
     let mut open = Check::new("no call is open in a journal");
     let found = fleet.open_calls()?;
     open.see(found.is_empty(), || found.join("\n"));
     let said = fleet.run(&["audit"]);
     audit.see(said.is_ok(), || format!("{said:?}"));
-    Ok(vec![audit, open])
+    Ok(vec![audit, returned, open])
 }
 
 #[cfg(test)]
