@@ -143,6 +143,13 @@ fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>> {
     text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
 }
 
+/// A decimal amount in nano-units.
+pub(super) fn nanos(amount: &str) -> Option<i64> {
+    let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));
+    let part: i64 = format!("{part:0<9}").get(..9)?.parse().ok()?;
+    whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(part)
+}
+
 /// An id as the database has it: what the characters after its prefix say, in hexadecimal digits.
 pub(super) fn hex(id: &str) -> Option<String> {
     const ALPHABET: &str = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -156,7 +163,13 @@ pub(super) fn hex(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::hex;
+    use super::{hex, nanos};
+
+    #[test]
+    fn an_amount_is_read_to_the_nano() {
+        assert_eq!((nanos("0.05"), nanos("3"), nanos("0.000000001")), (Some(50_000_000), Some(3_000_000_000), Some(1)));
+        assert_eq!(nanos("x"), None);
+    }
 
     #[test]
     fn an_id_is_read_as_the_database_writes_it() {

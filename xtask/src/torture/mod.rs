@@ -114,6 +114,15 @@ fn options(args: &[String], overspend: bool) -> Result<Options> {
     Ok(options)
 }
 
+/// The form that the tests run, of about a minute: one server on SQLite, and two on a Postgres that is also restarted.
+pub(crate) fn short() -> Result<String> {
+    fleet::build()?;
+    let seed = u64::from(std::process::id());
+    let sqlite = Options { kills: 8, seconds: 10, seed, postgres: false, servers: 1, connections: 0, calls: 0 };
+    let postgres = Options { kills: 4, postgres: true, servers: 2, ..sqlite.clone() };
+    Ok(format!("{}; {}", run(&sqlite)?, run(&postgres)?))
+}
+
 /// Tortures, and answers in one line what was proved. What was found is printed.
 pub(crate) fn run(options: &Options) -> Result<String> {
     let store = if options.postgres { "postgres" } else { "sqlite" };

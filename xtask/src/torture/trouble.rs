@@ -34,7 +34,9 @@ pub(super) fn make(
         thread::sleep(chance.pause(100, usize::try_from(pause.as_millis())?.max(200)));
         let number = chance.below(fleet.servers.len());
         let has_database = matches!(fleet.store, Store::Postgres(_));
-        match chance.below(10) {
+        // However the dice fall, the database is gone once, and half way.
+        let due = has_database && done.databases == 0 && done.kills * 2 >= kills;
+        match if due { 3 } else { chance.below(10) } {
             0 | 1 => {
                 fleet.signal(number, "STOP")?;
                 thread::sleep(chance.pause(100, 1_500));
@@ -47,7 +49,7 @@ pub(super) fn make(
                 done.databases += 1;
             }
             // Both at once: what a server has written and not said is all that there is.
-            3 if has_database && done.kills < kills => {
+            3 if has_database && (due || done.kills < kills) => {
                 let gone = chance.pause(0, 1_000);
                 fleet.without_database(gone, |fleet| fleet.kill(number))?;
                 fleet.up(number)?;
