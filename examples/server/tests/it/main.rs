@@ -5,10 +5,12 @@
 mod bad_input;
 mod chat;
 mod connection;
+mod disk_full;
 mod hub;
 mod markup;
 mod metering;
 mod migrate;
+mod overspend;
 mod prices;
 mod quote;
 mod replicas;
