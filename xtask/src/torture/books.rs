@@ -1,9 +1,11 @@
 //! What the books say, read from the database itself, and what the vendors say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::fleet::{self, Fleet};
 use crate::{Result, probe};
@@ -33,6 +35,9 @@ pub(super) struct Detail {
     pub(super) attempts: usize,
     #[serde(default)]
     pub(super) user_agent: String,
+    /// By buckets; empty ones are left out.
+    #[serde(default)]
+    discarded: BTreeMap<String, Value>,
 }
 
 impl Record {
@@ -44,6 +49,11 @@ impl Record {
     /// Not all of its figures are the vendor's.
     pub(super) const fn is_estimated(&self) -> bool {
         self.flags & 2 != 0
+    }
+
+    /// All tokens of answers that were paid for and thrown away.
+    pub(super) fn discarded(&self) -> u64 {
+        self.detail.discarded.values().filter_map(Value::as_u64).sum()
     }
 
     /// Whether it counts in windows of calls.

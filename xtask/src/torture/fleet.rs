@@ -13,6 +13,8 @@ use crate::{Result, setup};
 /// A server that is asked to stop finishes what runs, and what it wrote down.
 const STOP: Duration = Duration::from_secs(40);
 const SHORT: Duration = Duration::from_mins(1);
+/// What a server's clock is read from.
+const CLOCK: &str = "clock";
 
 /// What the servers share.
 #[derive(Debug)]
@@ -37,13 +39,8 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Starts as many servers as that, each with a journal of its own.
-    pub(super) fn start(
-        folder: &Path,
-        count: usize,
-        postgres: bool,
-        vendors: &Addresses,
-        more: &[(&'static str, &str)],
-    ) -> Result<Self> {
+    pub(super) fn start(folder: &Path, count: usize, postgres: bool, vendors: &Addresses, steps: bool) -> Result<Self> {
+        let faketime = steps.then(faketime).transpose()?;
         let store = if postgres {
             setup::tool("psql", "postgresql-client")?;
             Store::Postgres(Box::new(Services::start("torture-services")?))
@@ -64,7 +61,15 @@ impl Fleet {
                 settings.push(("DATABASE_URL", services.postgres_url().to_owned()));
                 settings.push(("AIHUB_KEYS__PEPPER", "a pepper of servers that are tortured".to_owned()));
             }
-            settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            if let Some(library) = &faketime {
+                let clock = folder.join(CLOCK);
+                std::fs::write(&clock, "+0")?;
+                settings.push(("LD_PRELOAD", library.clone()));
+                settings.push(("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()));
+                settings.push(("FAKETIME_NO_CACHE", "1".to_owned()));
+                // What is waited for is measured by another clock, which does not step.
+                settings.push(("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()));
+            }
             let (profile, vendors) = (Profile::Debug, Some(vendors.clone()));
             let setting = Setting { profile, folder, port: port(number)?, vendors, cpu: None, settings };
             fleet.servers.push(Server { setting, running: None });
@@ -103,6 +108,19 @@ impl Fleet {
         let Some(running) = &self.servers[number].running else { return Ok(()) };
         let status = Command::new("kill").arg(format!("-{signal}")).arg(running.pid().to_string()).status()?;
         if status.success() { Ok(()) } else { Err(format!("server {number} could not be sent {signal}").into()) }
+    }
+
+    /// Sets the clock of this server so many seconds off, if it has one that can be.
+    pub(super) fn step(&self, number: usize, seconds: i64) -> Result<bool> {
+        let clock = self.servers[number].setting.folder.join(CLOCK);
+        if !clock.exists() {
+            return Ok(false);
+        }
+        // Read at any moment: it is there whole, or not yet.
+        let new = clock.with_extension("new");
+        std::fs::write(&new, format!("{seconds:+}"))?;
+        std::fs::rename(new, clock)?;
+        Ok(true)
     }
 
     /// Stops every server in good order; one that does not end with 0 is an error.
@@ -176,6 +194,15 @@ impl Fleet {
         };
         program.read(SHORT, false)
     }
+}
+
+/// The library that shows a process another clock, as its own program would load it.
+fn faketime() -> Result<String> {
+    setup::tool("faketime", "faketime")?;
+    let said = Program::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).read(SHORT, false)?;
+    let library = said.lines().find(|line| line.contains("libfaketime"));
+    // The one for programs of several threads stands beside it.
+    Ok(library.ok_or("`faketime` names no library")?.replace("libfaketime.so", "libfaketimeMT.so"))
 }
 
 /// A port that nobody has, from below those that the system gives to callers: there will be many of them while a server

@@ -132,13 +132,16 @@ fn told(cases: &BTreeMap<&str, Case<'_>>, records: &HashMap<&str, &Record>) -> C
     check
 }
 
-fn billed(cases: &BTreeMap<&str, Case<'_>>) -> [Check; 3] {
+fn billed(cases: &BTreeMap<&str, Case<'_>>) -> [Check; 4] {
     let mut lost = Check::new("no call of the vendors' book is lost");
     let mut doubled = Check::new("none is recorded twice");
     let mut invented = Check::new("what is recorded as served was served");
+    let mut exact = Check::new("what is recorded of whole answers, thrown away ones included, is what is billed");
     let mut claimed = BTreeSet::new();
     for (mark, case) in cases {
-        let attempts: usize = case.records.iter().map(|record| record.detail.attempts).sum();
+        // A vendor who answers with nothing is asked again within one attempt, and the first answer thrown away.
+        let again = case.records.iter().filter(|record| record.discarded() > 0).count();
+        let attempts = case.records.iter().map(|record| record.detail.attempts).sum::<usize>() + again;
         if !case.lines.is_empty() {
             lost.see(attempts >= case.lines.len(), || {
                 format!(
@@ -147,6 +150,15 @@ fn billed(cases: &BTreeMap<&str, Case<'_>>) -> [Check; 3] {
                     case.lines,
                     case.records
                 )
+            });
+        }
+        let figures = case.records.iter().all(|record| record.outcome == "completed" && !record.is_estimated());
+        if figures && !case.lines.is_empty() && case.lines.iter().all(|line| line.served == "whole") {
+            let billed: u64 = case.lines.iter().map(|line| line.prompt + line.completion).sum();
+            let recorded: u64 =
+                case.records.iter().map(|record| record.prompt + record.completion + record.discarded()).sum();
+            exact.see(billed == recorded, || {
+                format!("{mark}: {recorded} of {billed} tokens\n        {:?}", case.records)
             });
         }
         let sent = case.records.iter().filter(|record| record.detail.attempts > 0).count();
@@ -159,7 +171,7 @@ fn billed(cases: &BTreeMap<&str, Case<'_>>) -> [Check; 3] {
             invented.see(case.line(record).is_some(), || show(record));
         }
     }
-    [lost, doubled, invented]
+    [lost, exact, doubled, invented]
 }
 
 /// Of what was cut the vendor's figures did not come: what is charged is an estimate, and never far above them.
@@ -239,13 +251,13 @@ mod tests {
     #[test]
     fn what_is_lost_doubled_or_wrong_is_found() {
         let lost = found(End::Whole, Vec::new(), vec![line()]);
-        assert_eq!(lost.len(), 3, "{lost:?}");
-        assert_eq!(found(End::Broken, Vec::new(), vec![line()]).len(), 2);
+        assert_eq!(lost.len(), 4, "{lost:?}");
+        assert_eq!(found(End::Broken, Vec::new(), vec![line()]).len(), 3);
         let twice = with(record(), "/call", format!("{:032x}", 2).into());
-        assert_eq!(found(End::Whole, vec![record(), twice], vec![line()]), ["none is recorded twice"; 1]);
-        assert_eq!(found(End::Whole, vec![record(), record()], vec![line()]).len(), 2);
+        assert_eq!(found(End::Whole, vec![record(), twice], vec![line()]).len(), 2);
+        assert_eq!(found(End::Whole, vec![record(), record()], vec![line()]).len(), 3);
         let wrong = found(End::Whole, vec![with(record(), "/completion", 8.into())], vec![line()]);
-        assert_eq!(wrong, ["an answer that came in full is completed, to the vendor's token"]);
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
         let recovered = found(End::Whole, vec![with(record(), "/flags", 7.into())], vec![line()]);
         assert_eq!(recovered, ["an answer that came in full is completed, to the vendor's token"]);
         assert_eq!(found(End::Broken, vec![record()], Vec::new()).len(), 1);
@@ -257,6 +269,16 @@ mod tests {
     fn a_retry_that_is_not_counted_is_a_call_that_is_lost() {
         let other = with(with(line(), "/generation", "f".into()), "/served", "failed".into());
         assert_eq!(found(End::Whole, vec![record()], vec![other, line()]), ["no call of the vendors' book is lost"]);
+    }
+
+    #[test]
+    fn what_was_thrown_away_is_billed_and_has_to_be_recorded() {
+        let other = with(line(), "/generation", "f".into());
+        let mut thrown = record();
+        thrown["detail"]["discarded"] = json!({"input": 7, "output": 4, "reasoning": 5});
+        assert!(found(End::Whole, vec![thrown.clone()], vec![other.clone(), line()]).is_empty());
+        thrown["detail"]["discarded"]["output"] = 3.into();
+        assert_eq!(found(End::Whole, vec![thrown], vec![other, line()]).len(), 1);
     }
 
     #[test]

@@ -40,6 +40,7 @@ audit`. Fails, with the rows, when anything is off.
   --seed X        the choices of an earlier run; default is another one each time
   --store WHICH   default sqlite, which is for one server; postgres is started anew, and lost at the end
   --servers N     default 1, or 2 with postgres
+  --clock steps   also sets the servers' clocks up to two minutes off, each for itself, again and again (libfaketime)
 
 `overspend` has many connections of several servers on Postgres use one key up, and looks whether exactly as much was
 sold as was left.";
@@ -58,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) postgres: bool,
     pub(crate) servers: usize,
+    /// Whether clocks step.
+    pub(crate) steps: bool,
     /// Of `overspend`.
     pub(crate) connections: usize,
     pub(crate) calls: usize,
@@ -86,6 +89,7 @@ fn options(args: &[String], overspend: bool) -> Result<Options> {
         seed: u64::from(std::process::id()),
         postgres: overspend,
         servers: 0,
+        steps: false,
         connections: 64,
         calls: 300,
     };
@@ -100,6 +104,7 @@ fn options(args: &[String], overspend: bool) -> Result<Options> {
             "--servers" => options.servers = value.parse().map_err(|_| wrong())?,
             "--connections" if overspend => options.connections = value.parse().map_err(|_| wrong())?,
             "--calls" if overspend => options.calls = value.parse().map_err(|_| wrong())?,
+            "--clock" if !overspend && value == "steps" => options.steps = true,
             "--store" if !overspend && value == "sqlite" => options.postgres = false,
             "--store" if !overspend && value == "postgres" => options.postgres = true,
             _ => return Err(wrong().into()),
@@ -118,7 +123,8 @@ fn options(args: &[String], overspend: bool) -> Result<Options> {
 pub(crate) fn short() -> Result<String> {
     fleet::build()?;
     let seed = u64::from(std::process::id());
-    let sqlite = Options { kills: 8, seconds: 10, seed, postgres: false, servers: 1, connections: 0, calls: 0 };
+    let sqlite =
+        Options { kills: 8, seconds: 10, seed, postgres: false, servers: 1, steps: false, connections: 0, calls: 0 };
     let postgres = Options { kills: 4, postgres: true, servers: 2, ..sqlite.clone() };
     Ok(format!("{}; {}", run(&sqlite)?, run(&postgres)?))
 }
@@ -129,7 +135,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     println!("seed {} · {store} · {} servers · {} kills", options.seed, options.servers, options.kills);
     let folder = place::fresh(&format!("torture-{store}"))?;
     let vendors = Vendors::start(Profile::Debug, &folder)?;
-    let mut fleet = Fleet::start(&folder, options.servers, options.postgres, &vendors.addresses, &[])?;
+    let mut fleet = Fleet::start(&folder, options.servers, options.postgres, &vendors.addresses, options.steps)?;
     let kills = i64::try_from(options.kills)?;
     let mut keys = Vec::new();
     for limit in [

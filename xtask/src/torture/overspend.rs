@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<String> {
     println!("seed {} · {} servers × {} connections", options.seed, options.servers, options.connections);
     let folder = place::fresh("torture-overspend")?;
     let vendors = Vendors::start(Profile::Debug, &folder)?;
-    let mut fleet = Fleet::start(&folder, options.servers, true, &vendors.addresses, &[])?;
+    let mut fleet = Fleet::start(&folder, options.servers, true, &vendors.addresses, false)?;
     let most = i64::try_from(options.calls)?;
     let keys = [Key::make(&fleet, Limit::Calls(most))?, Key::make(&fleet, Limit::Money(MONEY))?];
 

@@ -44,11 +44,11 @@ pub(super) fn done(calls: &[Call], books: &Books, done: &Done, took: Duration) -
     }
     let codes: Vec<String> = codes.iter().map(|((status, code), count)| format!("{count} × {status} {code}")).collect();
     let _ = writeln!(text, "\nrefused and failed: {}", codes.join(", "));
-    let Done { kills, pauses, databases, stops, payments } = done;
+    let Done { kills, pauses, databases, stops, payments, steps } = done;
     let _ = writeln!(
         text,
         "\n{kills} kills, {stops} stops in good order, {pauses} pauses, {databases} restarts of the database, {payments} \
-         payments, in {:.0} s",
+         payments, {steps} steps of clocks, in {:.0} s",
         took.as_secs_f64()
     );
     let mut outcomes: BTreeMap<String, (usize, u64, u64)> = BTreeMap::new();
@@ -77,7 +77,11 @@ pub(super) fn done(calls: &[Call], books: &Books, done: &Done, took: Duration) -
 pub(super) fn checked(checks: &[Check]) -> String {
     let mut text = String::from("checks\n");
     for check in checks {
-        let state = if check.drift.is_empty() { "ok" } else { "DRIFT" };
+        let state = match (check.of, check.drift.len()) {
+            (0, _) => "none",
+            (_, 0) => "ok",
+            _ => "DRIFT",
+        };
         let _ = writeln!(text, "{state:5} {:>6}  {}", check.of, check.name);
         for row in check.drift.iter().take(SHOWN) {
             let _ = writeln!(text, "        {row}");

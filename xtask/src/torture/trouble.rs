@@ -17,6 +17,7 @@ pub(super) struct Done {
     pub(super) databases: usize,
     pub(super) stops: usize,
     pub(super) payments: usize,
+    pub(super) steps: usize,
 }
 
 /// Kills servers `kills` times, and does other things in between, for at least `length`. Every server and the database
@@ -33,6 +34,9 @@ pub(super) fn make(
     while done.kills < kills || start.elapsed() < length {
         thread::sleep(chance.pause(100, usize::try_from(pause.as_millis())?.max(200)));
         let number = chance.below(fleet.servers.len());
+        // By less than replicas' clocks may differ.
+        let seconds = i64::try_from(chance.below(241))? - 120;
+        done.steps += usize::from(fleet.step(number, seconds)?);
         let has_database = matches!(fleet.store, Store::Postgres(_));
         // However the dice fall, the database is gone once, and half way.
         let due = has_database && done.databases == 0 && done.kills * 2 >= kills;
