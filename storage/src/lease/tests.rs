@@ -11,7 +11,7 @@ use crate::memory::MemoryBooks;
 #[derive(Debug, Default)]
 struct Slow {
     books: MemoryBooks,
-    is_slow: AtomicBool,
+    waits: AtomicBool,
     lent: Notify,
     go_on: Notify,
 }
@@ -20,7 +20,7 @@ struct Slow {
 impl Lender for Slow {
     async fn borrow(&self, run: RunId, wishes: Vec<Wish>, at: Timestamp) -> Result<Vec<Lent>> {
         let lent = self.books.borrow(run, wishes, at).await;
-        if self.is_slow.load(Ordering::SeqCst) {
+        if self.waits.load(Ordering::SeqCst) {
             self.lent.notify_one();
             self.go_on.notified().await;
         }
@@ -54,13 +54,13 @@ async fn what_is_lent_to_a_caller_who_leaves_is_there_for_the_next() {
     let caller = caller(4);
     let ask =
         || Ask::new(CallId::new(clock.now()), Arc::clone(&caller), "m".into(), clock.now(), Amounts::call(1, None));
-    lender.is_slow.store(true, Ordering::SeqCst);
+    lender.waits.store(true, Ordering::SeqCst);
     let leaving = ask();
     tokio::select! {
         _ = quota.reserve(&leaving) => panic!("it was not let"),
         () = lender.lent.notified() => {}
     }
-    lender.is_slow.store(false, Ordering::SeqCst);
+    lender.waits.store(false, Ordering::SeqCst);
     lender.go_on.notify_one();
     for number in 0..4 {
         assert!(quota.reserve(&ask()).await.is_ok(), "call {number} of 4");
