@@ -69,6 +69,9 @@ pub struct UsageRecord {
     /// What the call was worth beyond what its hold allowed to charge: the house bears it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Money>,
+    /// The most that the caller may be charged, where the call holds it of a limit of money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charge_at_most: Option<Money>,
     /// The version of the price list that both are of; with `markup` it says the charge again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_version: Option<Arc<str>>,
@@ -80,6 +83,9 @@ pub struct UsageRecord {
     pub vendor_cost: Option<Money>,
     /// How the call ended.
     pub outcome: Outcome,
+    /// Whether the caller was let off: it is charged nothing, and the call counts in no quota.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waived: bool,
     /// `true` when the process that made the call was killed, and another one ended it by its journal.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recovered: bool,
@@ -116,9 +122,10 @@ impl UsageRecord {
         }
     }
 
-    /// What the call counts in windows of quotas: nothing where nothing was used and no answer was whole.
+    /// What the call counts in windows of quotas: nothing where its caller was let off, or nothing was used and no answer
+    /// was whole.
     pub fn amounts(&self) -> Amounts {
-        if self.outcome == Outcome::Completed || !self.usage.is_zero() {
+        if !self.waived && (self.outcome == Outcome::Completed || !self.usage.is_zero()) {
             Amounts::call(self.usage.total_tokens(), self.charge)
         } else {
             Amounts::default()
@@ -154,10 +161,12 @@ impl UsageRecord {
             cost: None,
             charge: None,
             shortfall: None,
+            charge_at_most: None,
             price_version: None,
             markup: Markup::NONE,
             vendor_cost: None,
             outcome: Outcome::Refused,
+            waived: false,
             recovered: false,
             status: 0,
             finish_reason: None,
@@ -173,9 +182,8 @@ impl UsageRecord {
     /// and where its hold ended. By the list that [`UsageRecord::price_version`] names that is what the record says, so
     /// that a closed month can be rated again.
     pub fn rated(&self, prices: &PriceList) -> Charge {
-        let nothing = self.charge.is_some_and(|charge| charge.nanos() == 0);
         let most = self.shortfall.and(self.charge);
-        Charge::of(prices, &self.usage, self.markup, nothing && most.is_none(), most)
+        Charge::of(prices, &self.usage, self.markup, self.waived, most)
     }
 }
 
@@ -190,7 +198,13 @@ pub trait BillingSink: Debug + Send + Sync + 'static {
     /// Delivery is *at least once*, in batches of any size and order; a sink that adds up has to be
     /// idempotent by [`UsageRecord::call`].
     ///
-    /// Errors: the batch will be delivered again, whole. Cancellation: as an error.
+    /// Errors: the batch is delivered again, whole, for as long as it takes. Only an error that is a
+    /// [rejection](crate::Error::is_rejection) says that the same batch will never be taken: whoever delivers then
+    /// looks for the records it is about, in smaller batches, and puts each aside that is rejected alone. So a fault
+    /// of the place (an address, a credential) is no rejection: it would put everything aside. Who delivers and does
+    /// not know rejections, as Meter, delivers again.
+    ///
+    /// Cancellation: as an error.
     async fn record(&self, records: &[UsageRecord]) -> Result<()>;
 }
 
@@ -219,7 +233,7 @@ mod tests {
             let at = Timestamp::UNIX_EPOCH;
             let (call, account, key) = (CallId::new(at), AccountId::new(at), KeyId::new(at));
             let mut record = UsageRecord::from_parts(call, at, account, key, "pro".into(), "chat", "m".into());
-            (record.usage, record.markup) = (usage, markup);
+            (record.usage, record.markup, record.waived) = (usage, markup, waived);
             (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);
             prop_assert_eq!(record.rated(&prices), charge);
         }

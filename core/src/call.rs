@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 
 use crate::caller::Caller;
 use crate::chat::ChatRequest;
-use crate::error::Result;
+use crate::departure::{Drains, OnDeparture};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::CallId;
 use crate::model::{ModelKind, Offer};
 use crate::money::Money;
@@ -50,6 +51,12 @@ pub trait Reply: Debug + Send + 'static {
 
     /// Names the offer that served it.
     fn set_offer(&mut self, offer: Offer);
+
+    /// What is done when it is dropped before its end; by default it is cancelled, as whole replies always are, which
+    /// have nothing left to read. Where it runs on, it does so among `drains`.
+    fn on_departure(&mut self, then: OnDeparture, drains: &Drains) {
+        let _ = (then, drains);
+    }
 
     /// Has `hook` told how the call ended, once: before this returns when it has ended already,
     /// else before the last piece of the answer is handed on, or when the reply is dropped.
@@ -118,14 +125,28 @@ impl<O: Operation> Call<O> {
 pub struct Trail {
     attempts: AtomicU32,
     in_flight: AtomicBool,
+    left: AtomicBool,
     last: Mutex<Last>,
+}
+
+/// What a call comes to that ends without a reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unanswered {
+    /// What was used.
+    pub usage: Usage,
+    /// Whether the caller is let off: it pays for what reached it, and for what runs on because it left.
+    pub waived: bool,
 }
 
 #[derive(Debug, Default, Clone)]
 struct Last {
     offer: Option<Offer>,
     discarded: Usage,
-    concluded: Option<Usage>,
+    /// What the last attempt cost, where it failed.
+    spent: Option<Usage>,
+    concluded: Option<Unanswered>,
+    waived: bool,
     most: Option<Money>,
     windows: Arc<[Window]>,
 }
@@ -135,7 +156,8 @@ impl Trail {
     pub fn attempt(&self, offer: &Offer) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.in_flight.store(true, Ordering::Release);
-        self.last().offer = Some(offer.clone());
+        let mut last = self.last();
+        (last.offer, last.spent) = (Some(offer.clone()), None);
     }
 
     /// The attempt failed; `spent` is what the vendor counted for it, as far as it said.
@@ -143,14 +165,47 @@ impl Trail {
         self.in_flight.store(false, Ordering::Release);
         if let Some(spent) = spent {
             let mut last = self.last();
-            last.discarded = last.discarded.plus(spent);
+            (last.discarded, last.spent) = (last.discarded.plus(spent), Some(*spent));
         }
     }
 
-    /// It was decided what the call has used, and that is being booked: whoever writes it down for a
-    /// caller who leaves meanwhile has to say the same.
-    pub fn conclude(&self, used: &Usage) {
-        self.last().concluded = Some(*used);
+    /// The caller left: no further attempt is made for it. `waived` lets it off what the one that is under way costs.
+    pub fn leave(&self, waived: bool) {
+        self.left.store(true, Ordering::Release);
+        self.last().waived = waived;
+    }
+
+    /// Whether the caller left, and the call runs on without it.
+    pub fn left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// It was decided what the call has used and whether its caller is let off, and that is being booked: whoever
+    /// writes it down for a caller who leaves meanwhile has to say the same.
+    pub fn conclude(&self, usage: &Usage, waived: bool) {
+        self.last().concluded = Some(Unanswered { usage: *usage, waived });
+    }
+
+    /// What was decided, once it was.
+    pub fn concluded(&self) -> Option<Unanswered> {
+        self.last().concluded
+    }
+
+    /// What the call comes to when it ends without a reply: by `error`, or because its caller left. One rule for all
+    /// who keep books of it, and decided once: whoever asks again is told the same.
+    ///
+    /// What the last attempt cost counts, as far as its vendor said; one that is still with a vendor has cost its
+    /// prompt, of which `prompt_tokens` is the estimate. A failure is never charged, since nothing of it reached the
+    /// caller. A caller who left an attempt that is under way is, unless the policy lets it off: the vendor works for it
+    /// and sends its bill.
+    pub fn unanswered(&self, prompt_tokens: u64, error: Option<&Error>) -> Unanswered {
+        let in_flight = self.in_flight();
+        let mut last = self.last();
+        let spent = last.spent.or(error.and_then(Error::spent).copied()).filter(|spent| !spent.is_zero());
+        let estimate = || if in_flight { Usage::estimate(prompt_tokens, 0) } else { Usage::default() };
+        let failed = error.is_some_and(|error| error.kind() != ErrorKind::Cancelled);
+        let waived = last.waived || failed || !in_flight;
+        *last.concluded.get_or_insert_with(|| Unanswered { usage: spent.unwrap_or_else(estimate), waived })
     }
 
     /// The call is held in these windows.
@@ -171,11 +226,6 @@ impl Trail {
     /// The most that the call may be charged, where a limit of money bounds it.
     pub fn most(&self) -> Option<Money> {
         self.last().most
-    }
-
-    /// What the call has used, once that was decided.
-    pub fn concluded(&self) -> Option<Usage> {
-        self.last().concluded
     }
 
     /// How many attempts were sent upstream.

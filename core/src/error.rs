@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Conflict,
     /// More bytes than are accepted.
     TooLarge,
+    /// Sound in itself, and at odds with what was said before.
+    Contradiction,
     /// A media type that is not spoken here.
     UnsupportedMedia,
     /// Too often: wait [`Error::retry_after`].
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::SlowCaller => 408,
             Self::Conflict => 409,
             Self::TooLarge => 413,
+            Self::Contradiction => 422,
             Self::UnsupportedMedia => 415,
             Self::RateLimited => 429,
             Self::Cancelled => 499,
@@ -86,6 +89,7 @@ impl ErrorKind {
             | Self::SlowCaller
             | Self::Conflict
             | Self::TooLarge
+            | Self::Contradiction
             | Self::UnsupportedMedia
             | Self::NotFound
             | Self::Cancelled => "invalid_request_error",
@@ -109,6 +113,7 @@ impl ErrorKind {
             Self::SlowCaller => "request_timeout",
             Self::Conflict => "conflict",
             Self::TooLarge => "request_too_large",
+            Self::Contradiction => "contradiction",
             Self::UnsupportedMedia => "unsupported_media_type",
             Self::RateLimited => "rate_limit_exceeded",
             Self::Cancelled => "cancelled",
@@ -355,10 +360,18 @@ impl Error {
             | ErrorKind::WrongMethod
             | ErrorKind::SlowCaller
             | ErrorKind::Conflict
+            | ErrorKind::Contradiction
             | ErrorKind::RateLimited
             | ErrorKind::Internal
             | ErrorKind::Unavailable => self.0.failover,
         }
+    }
+
+    /// Whether the same, sent again, would fail the same: what was handed over is wrong and stays wrong.
+    ///
+    /// Of a batch, a smaller one may be well ([`BillingSink::record`](crate::BillingSink::record)).
+    pub fn is_rejection(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::UnsupportedMedia)
     }
 
     /// Whether the operator has to act.

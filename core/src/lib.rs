@@ -9,16 +9,20 @@ pub mod chat;
 pub mod commerce;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod correction;
+pub mod departure;
 pub mod embedding;
 pub mod error;
+pub mod feed;
 mod fixed;
 pub mod id;
+pub mod idempotency;
 pub mod journal;
 pub mod json;
 pub mod key;
 pub mod model;
 pub mod money;
-mod network;
+pub mod network;
 pub mod page;
 pub mod plan;
 pub mod price;
@@ -33,17 +37,21 @@ pub mod tokens;
 pub mod usage;
 
 pub use billing::{BillingSink, UsageRecord};
-pub use call::{Attempt, Call, Demand, Operation, Reply, Trail};
+pub use call::{Attempt, Call, Demand, Operation, Reply, Trail, Unanswered};
 pub use caller::Caller;
 pub use charge::{Charge, Markup};
 pub use chat::{ChatEvent, ChatReply, ChatRequest};
+pub use correction::{Correction, Corrections, Corrector, Doubts};
+pub use departure::{DepartureRule, Departures, Draining, Drains, OnDeparture};
 pub use embedding::{EmbedReply, EmbedRequest};
 pub use error::{Error, ErrorKind, Refusal, Result};
+pub use feed::Feed;
 /// Times in signatures are jiff's: who counts days or months takes its calendar from here, and so never
 /// from another version.
 pub use jiff;
 
 pub use id::{AccountId, CallId, KeyId, OrganisationId};
+pub use idempotency::{IdempotencyKey, IdempotencyStore};
 pub use journal::Journal;
 pub use key::{ApiKey, KeyHash, KeyStore, NewKey, Pepper, PlainKey};
 pub use model::{Catalogue, Model, Offer};
@@ -51,7 +59,7 @@ pub use money::{Currency, Money};
 pub use network::Network;
 pub use plan::{Plan, Plans};
 pub use price::{Price, PriceBook, PriceList, Priced};
-pub use provider::{Capabilities, Provider};
+pub use provider::{Capabilities, Provider, VendorRecord};
 pub use quota::{QuotaPolicy, Reservation};
 pub use rate::{Rate, RateStore};
 pub use reply::{Ending, Hook, Marker, Served};

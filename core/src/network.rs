@@ -1,10 +1,14 @@
-//! Networks: addresses that start with the same bits.
+//! Networks: addresses that start with the same bits, and those of the public one.
+
+mod public;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::error::Error;
+
+pub use public::is_public;
 
 /// An address, or all that start with the same bits: `10.0.0.0/8`, `2001:db8::/32`, `127.0.0.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

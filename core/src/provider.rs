@@ -9,6 +9,8 @@ use crate::call::Attempt;
 use crate::chat::{ChatReply, ChatRequest};
 use crate::embedding::{EmbedReply, EmbedRequest};
 use crate::error::{Error, Result};
+use crate::money::Money;
+use crate::usage::Usage;
 
 /// What a provider can do: data that code asks, so that nobody has to probe by error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,14 +25,16 @@ pub struct Capabilities {
     pub count_tokens: bool,
     /// [`Provider::models`].
     pub models: bool,
+    /// [`Provider::lookup`].
+    pub lookup: bool,
 }
 
 impl Capabilities {
     /// Chat only: what the smallest provider has.
-    pub const CHAT: Self = Self { chat: true, embed: false, count_tokens: false, models: false };
+    pub const CHAT: Self = Self { chat: true, embed: false, count_tokens: false, models: false, lookup: false };
 
     /// Everything.
-    pub const ALL: Self = Self { chat: true, embed: true, count_tokens: true, models: true };
+    pub const ALL: Self = Self { chat: true, embed: true, count_tokens: true, models: true, lookup: true };
 }
 
 /// A model as a vendor lists it.
@@ -51,6 +55,25 @@ impl Listing {
     /// A listing of which only the id is known.
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), context_tokens: None, max_output_tokens: None, prices: None }
+    }
+}
+
+/// What a vendor has on record of an answer that it gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VendorRecord {
+    /// What it counted; `None` when it does not say, never zero for that. Not estimated.
+    pub usage: Option<Usage>,
+    /// What it charges; absent is unknown, never zero.
+    pub cost: Option<Money>,
+    /// Whether it wrote the answer to its end; not where it was cancelled.
+    pub finished: bool,
+}
+
+impl VendorRecord {
+    /// A record of an answer that was written to its end.
+    pub const fn new(usage: Option<Usage>, cost: Option<Money>) -> Self {
+        Self { usage, cost, finished: true }
     }
 }
 
@@ -102,6 +125,14 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// The models that the vendor lists. Free of charge, idempotent.
     async fn models(&self) -> Result<Vec<Listing>> {
         Err(Error::unsupported("Listing models"))
+    }
+
+    /// What the vendor has on record of the answer that it calls `generation`
+    /// ([`Served::generation`](crate::Served)). `None` while it has none: it may appear late, most of all for answers
+    /// that were cut. Free of charge, idempotent.
+    async fn lookup(&self, generation: &str) -> Result<Option<VendorRecord>> {
+        let _ = generation;
+        Err(Error::unsupported("Looking up an answer"))
     }
 }
 

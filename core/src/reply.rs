@@ -83,6 +83,10 @@ impl Hooks {
         self.0.push(hook);
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Tells every hook; `None` when there is none to wait for.
     pub(crate) fn tell(&mut self, ending: &Ending) -> Option<BoxFuture<'static, ()>> {
         // Every hook is told at once; what they give back is waited for in turn.

@@ -91,6 +91,12 @@ impl Clock for ManualClock {
     }
 }
 
+/// Reads the date of a header, in the one form that is still written (RFC 9110, IMF-fixdate).
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    let text = text.strip_suffix(" GMT")?;
+    Timestamp::strptime("%a, %d %b %Y %H:%M:%S %z", format!("{text} +0000")).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

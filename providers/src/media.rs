@@ -2,12 +2,11 @@
 //!
 //! A caller decides the address, so that fetching is a way into the network this runs in. The
 //! guard: `https` on its own port only; the name is resolved once and *every* address of it must
-//! be public ([`address::is_public`]); the connection goes to one of exactly these addresses, so
+//! be public ([`is_public`]); the connection goes to one of exactly these addresses, so
 //! that a name which changes its answer meanwhile gains nothing; certificate and `Host` are those
 //! of the name; no redirect is followed, no proxy used; size, number and time are capped; what
 //! came must be what its first bytes say. Errors name neither addresses nor answers.
 
-mod address;
 mod sniff;
 
 use std::fmt::Debug;
@@ -21,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::chat::{Content, Conversation, Part};
+use aihub_core::network::is_public;
 use aihub_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -88,7 +88,7 @@ pub(crate) struct Guard {
 
 impl Guard {
     fn public() -> Self {
-        Self { resolver: Arc::new(SystemResolver), permits: address::is_public, plain: false }
+        Self { resolver: Arc::new(SystemResolver), permits: is_public, plain: false }
     }
 
     /// The addresses of a name, all of which are permitted.

@@ -24,12 +24,18 @@ pub use self::redis::{KeyPush, PushingKeys, Redis, RedisKeys, RedisRates};
 pub use cached_keys::CachedKeys;
 #[cfg(feature = "secrets")]
 pub use memory::MemorySecrets;
-pub use memory::{MemoryBooks, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
+pub use memory::{MemoryBooks, MemoryFeed, MemoryIdempotency, MemoryKeys, MemoryQuota, MemoryRates, MemorySink};
 #[cfg(feature = "secrets")]
 pub use secret::KeyRing;
-pub use sink::{FanOut, JsonLines, LastUse};
+#[cfg(feature = "http-sink")]
+pub use sink::HttpSink;
+#[cfg(feature = "nats-sink")]
+pub use sink::NatsSink;
+#[cfg(feature = "stripe-sink")]
+pub use sink::StripeSink;
+pub use sink::{Deliveries, FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlBooks, SqlKeys, SqlTerms, SqlUsage};
+pub use sql::{Database, Migrate, PoolSettings, SqlBooks, SqlIdempotency, SqlKeys, SqlTerms, SqlUsage};
 pub use stores::{OpenSettings, Stores, open};

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aihub_core::{Clock, Error, KeyStore, RateStore, Result};
+use aihub_core::{Clock, Error, IdempotencyStore, KeyStore, RateStore, Result};
 
-use crate::memory::{MemoryKeys, MemoryRates};
+use crate::memory::{MemoryIdempotency, MemoryKeys, MemoryRates};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::sql::{Database, Migrate, PoolSettings, SqlBooks, SqlKeys};
+use crate::sql::{Database, Migrate, PoolSettings, SqlBooks, SqlIdempotency, SqlKeys};
 
 /// What is remembered, by port. No trait over them all: who needs one of them takes that one.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Stores {
     pub lender: Arc<dyn crate::lease::Lender>,
     /// Rates. In memory, whichever the URL; for several replicas together see `RedisRates` (feature `redis`).
     pub rates: Arc<dyn RateStore>,
+    /// Requests that may be sent again, where the URL says.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// The database behind the keys, for what else it keeps; `None` in memory.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub database: Option<Database>,
@@ -88,6 +90,7 @@ fn memory(clock: Arc<dyn Clock>) -> Stores {
         #[cfg(feature = "journal")]
         lender: books,
         rates: Arc::new(MemoryRates::new(clock)),
+        idempotency: Arc::new(MemoryIdempotency::new()),
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         database: None,
     }
@@ -100,6 +103,7 @@ fn kept(database: Database, clock: Arc<dyn Clock>) -> Stores {
         keys: Arc::new(SqlKeys::new(database.clone())),
         books: Arc::clone(&books) as _,
         lender: books,
+        idempotency: Arc::new(SqlIdempotency::new(database.clone())),
         database: Some(database),
         ..memory(clock)
     }

@@ -5,6 +5,7 @@ mod files;
 use std::time::Duration;
 
 use crate::process::Program;
+use crate::test::suites::LEFT_OFF;
 use crate::{Result, helped, layout, place};
 
 const HELP: &str = "Usage: cargo xtask lint [NAME...]
@@ -14,7 +15,7 @@ Runs all of these, or the named ones, and fails when one does:
   layout   cargo xtask layout
   files    names and sizes of files, and paths of somebody's machine in them
   deny     cargo deny check bans licenses sources, when cargo-deny is installed
-  clippy   cargo clippy --workspace --all-targets -- -D warnings";
+  clippy   cargo clippy --workspace --all-targets, with the features of sinks, -- -D warnings";
 
 const PATIENCE: Duration = Duration::from_mins(40);
 
@@ -32,7 +33,8 @@ pub(crate) fn main(args: &[String]) -> Result {
         ("files", || files::check(&place::root())),
         ("deny", deny),
         ("clippy", || {
-            Program::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run(PATIENCE)
+            let program = Program::cargo().args(["clippy", "--workspace", "--all-targets", "--features", LEFT_OFF]);
+            program.args(["--", "-D", "warnings"]).run(PATIENCE)
         }),
     ];
     if let Some(unknown) = args.iter().find(|arg| checks.iter().all(|(name, _)| name != arg)) {

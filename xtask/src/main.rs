@@ -48,7 +48,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "services",
-        about: "start a Postgres and a Redis to work with, or run a command with them",
+        about: "start a Postgres, a Redis and a NATS to work with, or run a command with them",
         run: services::main,
     },
     Chore { name: "test", about: "run every suite of the repository, or the named ones", run: test::main },

@@ -1,7 +1,8 @@
-//! A real Postgres and a real Redis, for tests and for work by hand.
+//! A real Postgres, a real Redis and a real NATS, for tests and for work by hand.
 //!
-//! Both listen on loopback alone, on free ports and with passwords made up at the start; nothing of them outlives us.
+//! They listen on loopback alone, on free ports and with passwords made up at the start; nothing of them outlives us.
 
+mod nats;
 mod postgres;
 mod redis;
 mod scratch;
@@ -13,19 +14,21 @@ use std::time::Duration;
 
 use crate::process::Env;
 use crate::{Result, is_help, place};
+use nats::Nats;
 use postgres::Postgres;
 use redis::Redis;
 use scratch::Scratch;
 
 const HELP: &str = "Usage: cargo xtask services [[--] COMMAND [ARGUMENT...]]
 
-Starts a new Postgres and a new Redis on free ports of 127.0.0.1 and prints the variables that lead to them, until Ctrl-C.
+Starts a new Postgres, Redis and NATS on free ports of 127.0.0.1 and prints the variables that lead to them, until Ctrl-C.
 With a command it runs that instead, with the variables set, and ends with it. Everything in the servers is lost at the
 end. What is missing is installed by apt-get when this runs as root.
 
   AIHUB_TEST_POSTGRES_URL   a database, by the superuser `aihub`; TLS is on, for localhost and 127.0.0.1
   AIHUB_TEST_POSTGRES_CA    the certificate to verify it with
   AIHUB_TEST_REDIS_URL      database 0 of Redis
+  AIHUB_TEST_NATS_URL       NATS, with JetStream
   AIHUB_TEST_POSTGRES_BIN   the program `postgres`, with `initdb` beside it, and
   AIHUB_TEST_REDIS_BIN      the program `redis-server`, for tests that start servers of their own";
 
@@ -33,6 +36,7 @@ const POSTGRES_URL: &str = "AIHUB_TEST_POSTGRES_URL";
 const POSTGRES_CA: &str = "AIHUB_TEST_POSTGRES_CA";
 const POSTGRES_BIN: &str = "AIHUB_TEST_POSTGRES_BIN";
 const REDIS_URL: &str = "AIHUB_TEST_REDIS_URL";
+const NATS_URL: &str = "AIHUB_TEST_NATS_URL";
 const REDIS_BIN: &str = "AIHUB_TEST_REDIS_BIN";
 
 /// What to do with the servers.
@@ -70,6 +74,7 @@ fn hold() -> Result {
     loop {
         services.postgres.still()?;
         services.redis.running.still()?;
+        services.nats.running.still()?;
         thread::sleep(Duration::from_millis(500));
     }
 }
@@ -96,26 +101,28 @@ fn examples() -> String {
          #   export AIHUB_KEYS__PEPPER=\"$(openssl rand -hex 32)\"\n\
          #   DATABASE_URL=\"${POSTGRES_URL}\" REDIS_URL=\"${REDIS_URL}\" aihub serve\n\
          #   cargo test -p aihub-storage\n\
-         # Ctrl-C stops both servers and forgets what is in them."
+         # Ctrl-C stops the servers and forgets what is in them."
     )
 }
 
-/// Both servers, answering until this guard is dropped.
+/// The servers, answering until this guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Services {
     env: Vec<(&'static str, String)>,
     postgres: Postgres,
     redis: Redis,
+    nats: Nats,
     // The last one: the folder goes after those that write into it.
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Services {
-    /// Starts both; their logs stay in the build folder, below `name`.
-    pub(crate) fn start(name: &str) -> Result<Self> {
+    /// Starts them; their logs stay in the build folder, below `name`.
+    fn start(name: &str) -> Result<Self> {
         let logs = place::fresh(name)?;
         let scratch = Scratch::make(name)?;
         let redis = Redis::start(&scratch, &logs.join("redis.log")).map_err(|error| format!("no Redis: {error}"))?;
+        let nats = Nats::start(&scratch, &logs.join("nats.log")).map_err(|error| format!("no NATS: {error}"))?;
         let postgres =
             Postgres::start(&scratch, &logs.join("postgres.log")).map_err(|error| format!("no Postgres: {error}"))?;
         let env = vec![
@@ -123,29 +130,48 @@ impl Services {
             (POSTGRES_CA, postgres.authority.display().to_string()),
             (POSTGRES_BIN, postgres.program.display().to_string()),
             (REDIS_URL, redis.url.clone()),
+            (NATS_URL, nats.url.clone()),
             (REDIS_BIN, redis.program.display().to_string()),
         ];
-        Ok(Self { env, postgres, redis, scratch })
+        Ok(Self { env, postgres, redis, nats, _scratch: scratch })
+    }
+}
+
+/// A Postgres alone, which can be ended and started again.
+#[derive(Debug)]
+pub(crate) struct Database {
+    postgres: Postgres,
+    // As above.
+    scratch: Scratch,
+}
+
+impl Database {
+    /// Starts it; its log stays in the build folder, below `name`.
+    pub(crate) fn start(name: &str) -> Result<Self> {
+        let logs = place::fresh(name)?;
+        let scratch = Scratch::make(name)?;
+        let postgres = Postgres::start(&scratch, &logs.join("postgres.log"));
+        Ok(Self { postgres: postgres.map_err(|error| format!("no Postgres: {error}"))?, scratch })
     }
 
-    /// Where Postgres is, by its superuser.
-    pub(crate) fn postgres_url(&self) -> &str {
+    /// Where it is, by its superuser.
+    pub(crate) fn url(&self) -> &str {
         &self.postgres.url
     }
 
-    /// Ends Postgres as a crash would.
-    pub(crate) fn stop_postgres(&mut self) {
+    /// Ends it as a crash would.
+    pub(crate) fn stop(&mut self) {
         self.postgres.stop();
     }
 
-    /// Starts Postgres again, with all that it had committed.
-    pub(crate) fn start_postgres(&mut self) -> Result {
+    /// Starts it again, with all that it had committed.
+    pub(crate) fn start_again(&mut self) -> Result {
         self.postgres.serve(&self.scratch)
     }
 }
 
-/// The variables that lead to both servers, which are started when this is first asked. None when our own environment
-/// leads to a pair: what we start inherits it.
+/// The variables that lead to the servers, which are started when this is first asked. None when our own environment
+/// leads to all of them: what we start inherits it.
 pub(crate) fn env(services: &mut Option<Services>) -> Result<&Env> {
     if given(|name| std::env::var(name).ok()) {
         return Ok(&[]);
@@ -158,7 +184,7 @@ pub(crate) fn env(services: &mut Option<Services>) -> Result<&Env> {
 }
 
 fn given(variable: impl Fn(&str) -> Option<String>) -> bool {
-    [POSTGRES_URL, REDIS_URL].into_iter().all(|name| variable(name).is_some_and(|url| !url.is_empty()))
+    [POSTGRES_URL, REDIS_URL, NATS_URL].into_iter().all(|name| variable(name).is_some_and(|url| !url.is_empty()))
 }
 
 #[cfg(test)]
@@ -191,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_given_by_both_urls() {
+    fn servers_are_given_by_all_their_urls() {
         let with = |names: &'static [&str], url: &'static str| {
             given(move |name| names.contains(&name).then(|| url.to_owned()))
         };
-        assert!(with(&[POSTGRES_URL, REDIS_URL], "x"));
-        assert!(!with(&[POSTGRES_URL], "x"));
-        assert!(!with(&[REDIS_URL, REDIS_BIN], "x"));
-        assert!(!with(&[POSTGRES_URL, REDIS_URL], ""));
+        assert!(with(&[POSTGRES_URL, REDIS_URL, NATS_URL], "x"));
+        assert!(!with(&[POSTGRES_URL, REDIS_URL], "x"));
+        assert!(!with(&[REDIS_URL, NATS_URL, REDIS_BIN], "x"));
+        assert!(!with(&[POSTGRES_URL, REDIS_URL, NATS_URL], ""));
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that can fail in this repository, run and told in one table.
 
-mod suites;
+pub(crate) mod suites;
 mod tally;
 
 use std::fmt::Write;
@@ -14,8 +14,8 @@ const HELP: &str = "Usage: cargo xtask test [NAME...] [--list]
 
 Runs every suite, or the named ones, and prints one table. What a suite needs (Python packages, node modules, curl) is
 installed below target/, or by apt-get when this runs as root. A suite that cannot run has failed. The wire-sample suite
-also reads recordings from the folder AIHUB_WIRE_SAMPLES when it is set. Tests that need Postgres and Redis get a new pair
-of servers, or those of `cargo xtask services` when its variables are set.
+also reads recordings from the folder AIHUB_WIRE_SAMPLES when it is set. Tests that need Postgres, Redis or NATS get new
+servers, or those of `cargo xtask services` when its variables are set.
 
   --list   print the names of the suites";
 

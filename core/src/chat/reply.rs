@@ -1,5 +1,6 @@
 //! The reply to a chat, and the contract of its stream.
 
+mod drain;
 mod frames;
 
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use super::answer::{ChatChunk, Completion};
 use super::said::{Said, Saying};
 use crate::call::Reply;
 use crate::charge::Charge;
+use crate::departure::{Drains, OnDeparture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Offer;
 use crate::money::Money;
@@ -36,6 +38,14 @@ pub enum ChatEvent {
 }
 
 impl ChatEvent {
+    /// Whether something follows it.
+    const fn is_piece(&self) -> bool {
+        match self {
+            Self::Chunk(_) | Self::Frames(_) | Self::Whole(_) => true,
+            Self::Finish(_) => false,
+        }
+    }
+
     /// The pieces in this event, whichever way it came: for doors of another dialect. A whole
     /// answer and a finish hold none.
     ///
@@ -116,7 +126,7 @@ pub trait ChatSource: Stream<Item = Result<ChatEvent>> + Send {
 ///
 /// Hooks attached by [`Reply::watch`] are told of the end once, before the last event is handed on,
 /// so that the books are written before the caller has the whole answer. Dropped early, the reply
-/// tells them [`Outcome::ClientGone`] with what was used so far.
+/// tells them [`Outcome::ClientGone`] with what was used so far, or reads on first where [`Reply::on_departure`] says so.
 pub struct ChatReply {
     served: Served,
     marker: Option<Marker>,
@@ -124,6 +134,9 @@ pub struct ChatReply {
     source: Pin<Box<dyn ChatSource>>,
     hooks: Hooks,
     state: State,
+    departure: OnDeparture,
+    /// Where it runs on without its caller.
+    drains: Option<Drains>,
 }
 
 enum State {
@@ -137,14 +150,12 @@ impl ChatReply {
     /// A reply whose events come from `source`; `prompt_tokens` is the estimate that stands in
     /// where the vendor says nothing.
     pub fn new(served: Served, prompt_tokens: u64, source: impl ChatSource + 'static) -> Self {
-        Self {
-            served,
-            marker: None,
-            prompt_tokens,
-            source: Box::pin(source),
-            hooks: Hooks::default(),
-            state: State::Flowing,
-        }
+        Self::flowing(served, prompt_tokens, Box::pin(source), Hooks::default())
+    }
+
+    fn flowing(served: Served, prompt_tokens: u64, source: Pin<Box<dyn ChatSource>>, hooks: Hooks) -> Self {
+        let (state, departure, drains) = (State::Flowing, OnDeparture::Cancel, None);
+        Self { served, marker: None, prompt_tokens, source, hooks, state, departure, drains }
     }
 
     /// A reply from any stream of events, for providers that do not count by themselves: what is said is
@@ -213,8 +224,20 @@ impl ChatReply {
             }
         };
         ending.served = self.served.clone();
-        ending.waived = Charge::is_insured(ending.outcome, &ending.usage, ending.finish_reason.as_deref());
+        ending.waived = Charge::is_insured(ending.outcome, &ending.usage, ending.finish_reason.as_deref())
+            || ending.outcome == Outcome::ClientGone && self.departure == OnDeparture::Void;
         ending
+    }
+
+    /// What is handed on where `event` is the last: the door and the books show the same figures, also where they are
+    /// estimated.
+    fn completed(&mut self, mut event: Result<ChatEvent>) -> Result<ChatEvent> {
+        if let Ok(ChatEvent::Finish(finish)) = &mut event {
+            let usage = finish.usage.unwrap_or_else(|| self.source.so_far());
+            finish.usage = Some(self.with_prompt(usage));
+            self.served.model = finish.model.clone().or(self.served.model.take());
+        }
+        event
     }
 
     fn measured(&self) -> Usage {
@@ -252,20 +275,15 @@ impl Stream for ChatReply {
                     return Poll::Ready(held);
                 }
                 State::Flowing => {
-                    let mut event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
-                    if matches!(event, Ok(ChatEvent::Chunk(_) | ChatEvent::Frames(_) | ChatEvent::Whole(_))) {
+                    let event = ready!(this.source.as_mut().poll_next(cx)).unwrap_or_else(|| Err(unfinished()));
+                    if event.as_ref().is_ok_and(ChatEvent::is_piece) {
                         if let Some(mut marker) = this.marker.take() {
                             marker(&this.served, &|| this.measured());
                             this.marker = Some(marker);
                         }
                         return Poll::Ready(Some(event));
                     }
-                    if let Ok(ChatEvent::Finish(finish)) = &mut event {
-                        // The door and the books show the same figures, also where they are estimated.
-                        let usage = finish.usage.unwrap_or_else(|| this.source.so_far());
-                        finish.usage = Some(this.with_prompt(usage));
-                        this.served.model = finish.model.clone().or(this.served.model.take());
-                    }
+                    let event = this.completed(event);
                     let ending = this.ending(Some(&event));
                     let Some(hooks) = this.hooks.tell(&ending) else {
                         this.state = State::Over;
@@ -281,10 +299,7 @@ impl Stream for ChatReply {
 impl Drop for ChatReply {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Flowing => {
-                let ending = self.ending(None);
-                run_on(self.hooks.tell(&ending));
-            }
+            State::Flowing => self.left(),
             State::Settling(hooks, _) => run_on(Some(hooks)),
             State::Over => {}
         }
@@ -304,6 +319,10 @@ impl Reply for ChatReply {
 
     fn set_offer(&mut self, offer: Offer) {
         self.served.offer = Some(offer);
+    }
+
+    fn on_departure(&mut self, then: OnDeparture, drains: &Drains) {
+        (self.departure, self.drains) = (then, Some(drains.clone()));
     }
 
     async fn watch(mut self, hook: Hook) -> Self {

@@ -32,6 +32,8 @@
 #![expect(clippy::missing_panics_doc, reason = "a check fails by panicking")]
 
 pub mod billing_sink;
+pub mod idempotency_store;
+pub mod feed;
 pub mod key_store;
 pub mod provider;
 pub mod quota_policy;
@@ -51,8 +53,8 @@ use crate::id::AccountId;
 use crate::key::ApiKey;
 use crate::plan::Plan;
 pub use crate::{
-    __billing_sink as billing_sink, __key_store as key_store, __provider as provider, __quota_policy as quota_policy,
-    __rate_store as rate_store, __secret_store as secret_store,
+    __billing_sink as billing_sink, __feed as feed, __idempotency_store as idempotency_store, __key_store as key_store,
+    __provider as provider, __quota_policy as quota_policy, __rate_store as rate_store, __secret_store as secret_store,
 };
 
 /// What is proved, and what has to stay for as long.

@@ -53,6 +53,7 @@ pub struct ProviderFixture {
     provider: Fixture<dyn Provider>,
     chat: Offer,
     embedding: Option<Offer>,
+    generation: Option<String>,
     asked: Asked,
 }
 
@@ -65,19 +66,27 @@ impl ProviderFixture {
         chat: Offer,
         asked: impl Fn() -> Option<u64> + Send + Sync + 'static,
     ) -> Self {
-        Self { provider: provider.into(), chat, embedding: None, asked: Asked::Told(Box::new(asked)) }
+        Self { provider: provider.into(), chat, embedding: None, generation: None, asked: Asked::Told(Box::new(asked)) }
     }
 
     /// `provider`, which is the model itself or has one that keeps to what it is asked for: the usage
     /// that it reports shows whether it does. Left to itself, it answers with more than one token.
     pub fn by_usage(provider: Arc<dyn Provider>, chat: Offer) -> Self {
-        Self { provider: provider.into(), chat, embedding: None, asked: Asked::ShownByUsage }
+        Self { provider: provider.into(), chat, embedding: None, generation: None, asked: Asked::ShownByUsage }
     }
 
     /// The upstream embeds for this offer; without it, embedding is asked of the one for chats.
     #[must_use]
     pub fn with_embedding(mut self, offer: Offer) -> Self {
         self.embedding = Some(offer);
+        self
+    }
+
+    /// The upstream has this answer on record, and not what follows its name by `-unknown`; for a provider that looks
+    /// answers up.
+    #[must_use]
+    pub fn with_generation(mut self, generation: impl Into<String>) -> Self {
+        self.generation = Some(generation.into());
         self
     }
 
@@ -241,6 +250,9 @@ pub async fn what_it_does_not_list_it_does_not_support(fixture: impl Into<Provid
     if !can.models {
         unsupported(provider.models().await.err());
     }
+    if !can.lookup {
+        unsupported(provider.lookup("generation").await.err());
+    }
 }
 
 /// What the capabilities list works.
@@ -259,6 +271,14 @@ pub async fn what_it_lists_it_does(fixture: impl Into<ProviderFixture>) {
     if can.models {
         let models = provider.models().await.expect("a list");
         assert!(!models.is_empty() && models.iter().all(|model| !model.id.is_empty()));
+    }
+    if can.lookup {
+        let known = it.generation.as_deref().expect("the name of an answer that is on record: `with_generation`");
+        let record = provider.lookup(known).await.expect("a look-up").expect("a record");
+        assert!(record.usage.is_some() || record.cost.is_some(), "a record that says nothing");
+        assert!(record.usage.is_none_or(|usage| !usage.is_zero() && !usage.estimated), "{record:?}");
+        let unknown = provider.lookup(&format!("{known}-unknown")).await;
+        assert_eq!(unknown.expect("no error: it may appear late"), None);
     }
 }
 

@@ -79,8 +79,12 @@ impl Bookkeeping {
     /// Waits until what was written is in the books, and gives back what was borrowed; no longer than `within`. What is
     /// left is in the journal, and the next start goes on with it.
     pub(crate) async fn stop(self, within: Duration) {
-        self.stop.cancel();
         let all = async {
+            // Calls whose callers are gone may still be on their way to the end.
+            while self.journal.open_calls() > 0 {
+                tokio::time::sleep(Shipper::IDLE).await;
+            }
+            self.stop.cancel();
             drop(self.ticking.await);
             drop(self.shipping.await);
             let mut given_back = self.quota.close().await;

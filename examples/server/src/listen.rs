@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
@@ -27,7 +28,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// A reader who takes nothing for `stalled` loses the connection: what waits for it holds memory, a
 /// place and a vendor's stream.
-pub(crate) async fn serve<S>(listener: TcpListener, app: S, stop: CancellationToken, drain: Duration, stalled: Duration)
+///
+/// Gives back what is left of `drain`.
+pub(crate) async fn serve<S>(
+    listener: TcpListener,
+    app: S,
+    stop: CancellationToken,
+    drain: Duration,
+    stalled: Duration,
+) -> Duration
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -74,9 +83,11 @@ where
     drop(listener);
     let running = connections.count();
     tracing::info!(connections = running, drain_s = drain.as_secs(), "stopping: running answers may finish");
-    if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
+    let deadline = Instant::now() + drain;
+    if tokio::time::timeout_at(deadline, connections.shutdown()).await.is_err() {
         tracing::warn!("the time to finish is over: what still runs is cut");
         // Dropping a connection drops its answers, which settles their calls.
         tasks.shutdown().await;
     }
+    deadline.saturating_duration_since(Instant::now())
 }

@@ -8,6 +8,7 @@ mod bookkeeping;
 mod cli;
 mod compress;
 mod health;
+mod idempotency;
 mod keys;
 mod listen;
 mod parts;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aihub_core::commerce::Books;
 use aihub_core::model::FixedCatalogue;
 use aihub_core::{
-    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
+    Catalogue, Clock, Departures, Drains, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
 };
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
@@ -19,6 +19,7 @@ use aihub_storage::lease::Lender;
 use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
 
+use crate::idempotency::Idempotency;
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
 use crate::store::{self, Shared};
 use crate::{Stop, pepper};
@@ -39,8 +40,13 @@ pub(crate) struct Parts {
     pub(crate) books: Arc<dyn Books>,
     pub(crate) lender: Arc<dyn Lender>,
     pub(crate) rates: Arc<dyn RateStore>,
+    pub(crate) idempotency: Idempotency,
     pub(crate) providers: Arc<Providers>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
+    /// What is done when callers leave.
+    pub(crate) departures: Departures,
+    /// The calls that run on without them.
+    pub(crate) drains: Drains,
 }
 
 impl Parts {
@@ -50,7 +56,7 @@ impl Parts {
         let plans: Plans =
             settings.plans.iter().map(|(name, plan)| Plan { name: name.clone(), ..plan.clone() }).collect();
         let (providers, vendors) = providers(settings, &clock)?;
-        let catalogue = models(settings, &vendors, clock.now())?;
+        let (catalogue, departures) = models(settings, &vendors, clock.now())?;
         let stores = store::open(settings, &clock).await?;
         let pepper = pepper::read(settings, stores.database.as_ref()).await?;
         let Shared { keys, redis, push } = Shared::over(stores.keys, settings).await?;
@@ -68,8 +74,11 @@ impl Parts {
             books: stores.books,
             lender: stores.lender,
             rates: rates.unwrap_or(stores.rates),
+            idempotency: Idempotency::new(stores.idempotency, &clock, settings),
             providers: Arc::new(providers.into_iter().collect()),
             catalogue: Arc::new(catalogue),
+            departures,
+            drains: Drains::default(),
             clock,
         })
     }
@@ -137,12 +146,12 @@ pub(crate) fn entries(settings: &Settings, file: Option<&str>) -> Result<Vec<Ent
     Ok(entries)
 }
 
-/// What the enabled providers sell.
+/// What the enabled providers sell, and what is done when their callers leave.
 pub(crate) fn models(
     settings: &Settings,
     vendors: &[(Arc<str>, Vendor)],
     at: Timestamp,
-) -> Result<FixedCatalogue, Stop> {
+) -> Result<(FixedCatalogue, Departures), Stop> {
     let over = &settings.catalogue;
     let wrong = |what: String| SettingsError(format!("the setting `catalogue.file` = {:?} {what}", over.file));
     let text = match &*over.file {
@@ -161,5 +170,5 @@ pub(crate) fn models(
     let aliases: Vec<_> = over.aliases.iter().map(|(alias, id)| (alias.clone(), id.clone())).collect();
     let sold = FixedCatalogue::new(models, &aliases);
     check::models(settings, &entries, &sold)?;
-    Ok(sold)
+    Ok((sold, check::departures(settings, &entries, at)?))
 }

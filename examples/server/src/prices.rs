@@ -34,7 +34,8 @@ pub(crate) fn run(command: &Prices, settings: &Settings) -> Result<(), Stop> {
 fn list(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<(), Stop> {
     let now = clock.now();
     let (_, vendors) = parts::providers(settings, clock)?;
-    let models = parts::models(settings, &vendors, now)?.list();
+    let (sold, _) = parts::models(settings, &vendors, now)?;
+    let models = sold.list();
     if models.is_empty() {
         println!("Nothing is sold: no provider has a key.");
     }

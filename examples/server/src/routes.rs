@@ -10,6 +10,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::health::Health;
+use crate::idempotency;
 
 /// The addresses that need a key, and those that do not, with one document over both.
 pub(crate) struct Routes {
@@ -41,6 +42,7 @@ fn document(gateway: utoipa::openapi::OpenApi, health: utoipa::openapi::OpenApi)
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.merge(gateway);
     document.merge(health);
+    idempotency::document(&mut document);
     let key = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("ahub_…").build());
     document.components.get_or_insert_default().add_security_scheme("api_key", key);
     document.to_pretty_json().expect("a document is plain JSON")

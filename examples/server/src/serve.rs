@@ -25,6 +25,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     let shared = Shared::new(&parts, &bookkeeping, &settings);
     let (chat, embed) = (stack::calls(&parts, &shared), stack::calls(&parts, &shared));
     let mut gateway = Gateway::new(chat, embed, Arc::clone(&parts.catalogue), Arc::clone(&parts.clock));
+    gateway = gateway.with_departures(parts.departures.clone());
     let default_model = &settings.catalogue.default_model;
     // What is not sold is no default: callers are told to name a model.
     if parts.catalogue.find(default_model).is_some() {
@@ -66,7 +67,15 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
     });
     let server = &settings.server;
     let (drain, stalled) = (Duration::from_secs(server.drain_timeout_s), Duration::from_secs(server.write_timeout_s));
-    listen::serve(listener, app, stop, drain, stalled).await;
+    parts.idempotency.forget_until(stop.clone());
+    // At the same time: what runs without its caller has no connection that would be waited for.
+    let unattended = async {
+        stop.cancelled().await;
+        parts.idempotency.layer.drain(drain).await;
+    };
+    let (left, ()) = tokio::join!(listen::serve(listener, app, stop.clone(), drain, stalled), unattended);
+    // Answers that run on without their callers have the same time, and are cut like the others after it.
+    parts.drains.finish(left).await;
     drop(shared);
     bookkeeping.stop(Duration::from_secs(10)).await;
     Ok(())

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aihub_core::{Call, Error, KeyStore, Operation};
 use aihub_layers::{
-    AccessLayer, AuthenticateLayer, BreakerLayer, FallbackLayer, IntakeLayer, JournalLayer, MeterLayer, QuotaLayer,
-    RateLimitLayer, RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
+    AccessLayer, AuthenticateLayer, BreakerLayer, DepartureLayer, FallbackLayer, IntakeLayer, JournalLayer, MeterLayer,
+    QuotaLayer, RateLimitLayer, RescueLayer, RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
 };
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +26,7 @@ use crate::settings::Settings;
 /// What calls of every operation share: one breaker knows a vendor, whatever it is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
+    departure: DepartureLayer,
     meter: MeterLayer,
     quota: QuotaLayer,
     journal: JournalLayer,
@@ -39,6 +40,7 @@ impl Shared {
     pub(crate) fn new(parts: &Parts, bookkeeping: &Bookkeeping, settings: &Settings) -> Self {
         let upstream = &settings.upstream;
         Self {
+            departure: DepartureLayer::new(parts.departures.clone(), parts.drains.clone()),
             meter: MeterLayer::journaled(bookkeeping.journal(), Arc::clone(&parts.clock)),
             quota: QuotaLayer::new(bookkeeping.quota()),
             journal: JournalLayer::new(bookkeeping.journal(), Arc::clone(&parts.clock)),
@@ -57,7 +59,9 @@ impl Shared {
 /// From a call to its reply.
 pub(crate) fn calls<O: Operation>(parts: &Parts, shared: &Shared) -> BoxCloneSyncService<Call<O>, O::Reply, Error> {
     let stack = ServiceBuilder::new()
-        // Outermost: whatever becomes of a call below, there is one record of it.
+        // Outermost: what runs on without its caller takes its record and its hold along.
+        .layer(shared.departure.clone())
+        // Around all that can refuse: whatever becomes of a call below, there is one record of it.
         .layer(shared.meter.clone())
         // Before anything is held: what a plan does not include costs it nothing.
         .layer(AccessLayer::new(Arc::clone(&parts.catalogue)))
@@ -98,8 +102,10 @@ pub(crate) fn http(
         )
         // Needs the caller; a refused request costs no body either.
         .layer(RateLimitLayer::new(Arc::clone(&parts.rates), Arc::clone(&parts.clock)))
-        // Innermost: the body, whole, for whoever is let through.
+        // The body, whole, for whoever is let through.
         .layer(IntakeLayer::new(server.max_body_bytes, Duration::from_secs(server.body_timeout_s)))
+        // Innermost: it compares bodies; and a repeat, which costs a request, makes no call.
+        .layer(parts.idempotency.layer.clone())
         .layer(MapRequestLayer::new(|request: Request<Bytes>| request.map(Body::from)));
     ServiceBuilder::new()
         // Outermost: it changes how a response is written, not what it says.

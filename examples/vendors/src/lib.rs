@@ -1,4 +1,4 @@
-//! OpenRouter and Gemini, played from a script on loopback.
+//! OpenRouter, Gemini and Stripe's meters, played from a script on loopback.
 //!
 //! The demo, the tests of the server and the suites of the official SDKs call these instead of the vendors: no
 //! network, no bill, and every fault on demand. The shapes on the wire are the vendors' own; their official SDKs are
@@ -14,13 +14,17 @@
 //!
 //! # Keys
 //!
-//! [`OPENROUTER_KEY`] and [`GEMINI_KEY`] are the only good ones; every other key is refused as the vendor does it.
+//! [`OPENROUTER_KEY`], [`GEMINI_KEY`] and [`STRIPE_KEY`] are the only good ones; every other key is refused as the vendor
+//! does it.
 //!
 //! # What it answers
 //!
 //! Deterministic text that repeats the last user message (and the system text, media and tool results it was given),
 //! so that a test sees what arrived. With tools, a question for the weather of several cities becomes one call for
 //! each city; naming a tool calls it. A JSON schema is answered with JSON that is valid for it.
+//!
+//! Stripe takes events for a meter, one at a time for each customer, and refuses what is missing, unknown, too old, no
+//! whole number or known by its identifier. Of the directives it knows `status` and `delay`, written into the customer.
 //!
 //! # Directives
 //!
@@ -72,6 +76,7 @@ mod play;
 mod schema;
 mod script;
 mod seen;
+mod stripe;
 
 use std::{
     collections::HashMap,
@@ -90,18 +95,21 @@ use tokio::sync::watch;
 
 pub use book::{Line, Served};
 pub use seen::{End, Seen, Vendor};
+pub use stripe::MeterEvent;
 
 /// The key that the scripted OpenRouter knows.
 pub const OPENROUTER_KEY: &str = "sk-or-v1-scripted";
 /// The key that the scripted Gemini knows.
 pub const GEMINI_KEY: &str = "AIza-scripted";
+/// The key that the scripted Stripe knows.
+pub const STRIPE_KEY: &str = "sk_test_scripted";
 
 /// How long running answers may go on after the stop. A scripted `[[hang]]` would otherwise hold the drop for ever.
 const GRACE: Duration = Duration::from_millis(100);
 /// Larger than every body a gateway should let through, so that its own limit is what a test meets.
 const BODY_LIMIT_BYTES: usize = 64 << 20;
 
-/// Both vendors on one port, on a thread of their own, until dropped.
+/// All vendors on one port, on a thread of their own, until dropped.
 ///
 /// The thread has its own runtime, so that a test with a single-threaded one is not slowed by its vendors.
 #[derive(Debug)]
@@ -142,6 +150,21 @@ impl Vendors {
     /// Where Gemini is, with the version: append `/models/{model}:generateContent`.
     pub fn gemini_base_url(&self) -> String {
         format!("http://{}/v1beta", self.address)
+    }
+
+    /// Where Stripe is: append `/v1/billing/meter_events`.
+    pub fn stripe_base_url(&self) -> String {
+        format!("http://{}/stripe", self.address)
+    }
+
+    /// What Stripe's meters have counted, in the order of arrival.
+    pub fn meter_events(&self) -> Vec<MeterEvent> {
+        self.stage.meter.counted()
+    }
+
+    /// Stops Stripe's clock at this second; it goes with the machine's before.
+    pub fn set_stripe_time(&self, second: i64) {
+        self.stage.meter.set_now(second);
     }
 
     /// Where what was seen can be read over HTTP: append `/_vendors/seen`.
@@ -189,6 +212,7 @@ fn router(stage: Arc<Stage>) -> Router {
         .nest("/v1beta", gemini::routes())
         // The official Python SDK says v1 when nobody tells it otherwise.
         .nest("/v1", gemini::routes())
+        .nest("/stripe", stripe::routes())
         .merge(seen::routes())
         .merge(book::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -222,6 +246,7 @@ struct Stage {
     journal: Arc<seen::Journal>,
     takes: script::Takes,
     generations: Mutex<HashMap<String, openrouter::Generation>>,
+    meter: stripe::Meter,
     serial: AtomicU64,
     stopped: watch::Receiver<bool>,
 }
@@ -232,6 +257,7 @@ impl Stage {
             journal: Arc::default(),
             takes: script::Takes::default(),
             generations: Mutex::default(),
+            meter: stripe::Meter::default(),
             serial: AtomicU64::new(1),
             stopped,
         }

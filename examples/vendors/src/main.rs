@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr};
 
-use aihub_vendors::{GEMINI_KEY, OPENROUTER_KEY, Vendors};
+use aihub_vendors::{GEMINI_KEY, OPENROUTER_KEY, STRIPE_KEY, Vendors};
 use clap::Parser;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 #[derive(Debug, Parser)]
-#[command(about = "OpenRouter and Gemini, played from a script on loopback")]
+#[command(about = "OpenRouter, Gemini and Stripe's meters, played from a script on loopback")]
 struct Arguments {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -25,6 +25,7 @@ async fn main() -> io::Result<()> {
     let places = serde_json::json!({
         "openrouter_base_url": vendors.openrouter_base_url(), "openrouter_api_key": OPENROUTER_KEY,
         "gemini_base_url": vendors.gemini_base_url(), "gemini_api_key": GEMINI_KEY,
+        "stripe_base_url": vendors.stripe_base_url(), "stripe_api_key": STRIPE_KEY,
         "vendors_url": vendors.url(),
     });
     println!("{places}");

@@ -31,6 +31,8 @@ pub enum Vendor {
     OpenRouter,
     /// `/v1beta` and `/v1`
     Gemini,
+    /// `/stripe/v1`
+    Stripe,
 }
 
 impl Vendor {
@@ -38,6 +40,7 @@ impl Vendor {
         match self {
             Self::OpenRouter => "openrouter",
             Self::Gemini => "gemini",
+            Self::Stripe => "stripe",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aihub_core::{Call, CallId, Caller, Error, ErrorKind, Operation, Result};
-use aihub_layers::RequestId;
+use aihub_layers::{CallTrail, RequestId};
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
@@ -38,6 +38,8 @@ impl IntoResponse for Failure {
 pub(crate) struct Door {
     pub(crate) caller: Arc<Caller>,
     pub(crate) id: CallId,
+    /// Who asks what becomes of the call, if somebody does.
+    trail: Option<CallTrail>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Door {
@@ -49,7 +51,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Door {
         let id = head.extensions.get::<RequestId>();
         let id =
             id.ok_or_else(|| Error::new(ErrorKind::Internal, "The request has no id: Rescue is missing in the stack"))?;
-        Ok(Self { caller: Arc::clone(caller), id: id.0 })
+        let trail = head.extensions.get::<CallTrail>().cloned();
+        Ok(Self { caller: Arc::clone(caller), id: id.0, trail })
     }
 }
 
@@ -109,6 +112,9 @@ impl Gateway {
         service: &BoxCloneSyncService<Call<O>, O::Reply, Error>,
     ) -> Result<O::Reply> {
         let call = Call::with_id(door.id, door.caller, operation, &*self.0.clock);
+        if let Some(trail) = door.trail {
+            trail.follow(&call.trail);
+        }
         service.clone().oneshot(call).await
     }
 }

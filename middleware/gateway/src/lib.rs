@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod departure;
 mod developer;
 mod door;
 mod events;
@@ -8,7 +9,7 @@ mod openai;
 
 use std::sync::Arc;
 
-use aihub_core::{Call, Catalogue, ChatReply, ChatRequest, Clock, EmbedReply, EmbedRequest, Error};
+use aihub_core::{Call, Catalogue, ChatReply, ChatRequest, Clock, Departures, EmbedReply, EmbedRequest, Error};
 use tower::util::BoxCloneSyncService;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,12 +34,13 @@ struct Parts {
     catalogue: Arc<dyn Catalogue>,
     clock: Arc<dyn Clock>,
     default_model: Option<String>,
+    departures: Departures,
 }
 
 impl Gateway {
     /// Doors in front of these services.
     pub fn new(chat: ChatService, embed: EmbedService, catalogue: Arc<dyn Catalogue>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Parts { chat, embed, catalogue, clock, default_model: None }))
+        Self(Arc::new(Parts { chat, embed, catalogue, clock, default_model: None, departures: Departures::default() }))
     }
 
     /// The model of the developer form where the caller names none. By default it has to name one.
@@ -50,6 +52,19 @@ impl Gateway {
     pub fn with_default_model(mut self, id: impl Into<String>) -> Self {
         let parts = Arc::get_mut(&mut self.0).expect("settings come before the first clone");
         parts.default_model = Some(id.into());
+        self
+    }
+
+    /// What the lists of models say is done when a caller leaves: what [`Departure`](aihub_layers::Departure) does in the
+    /// services. By default it is cancelled.
+    ///
+    /// # Panics
+    ///
+    /// When the gateway was cloned before: it is a setting, not a switch.
+    #[must_use]
+    pub fn with_departures(mut self, departures: Departures) -> Self {
+        let parts = Arc::get_mut(&mut self.0).expect("settings come before the first clone");
+        parts.departures = departures;
         self
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Gateway;
+use crate::departure::Disconnect;
 use crate::door::{Door, Failure};
 
 /// A model in `OpenAI`'s form, and what that form does not say.
@@ -36,6 +37,10 @@ pub(crate) struct ModelCard {
     reasoning: bool,
     /// What it costs the caller, by the cheapest upstream, with the markup of the plan.
     pricing: Pricing,
+    /// What becomes of a call whose caller leaves before the end of its answer.
+    disconnect: Disconnect,
+    /// What is charged for an answer without a token or with an error in place of one: `not_charged`.
+    zero_completion: &'static str,
     /// Whether the plan and the key of the caller include it.
     included: bool,
 }
@@ -63,7 +68,7 @@ pub(crate) struct ModelList {
 }
 
 /// In the caller's prices. `None` while no offer has a price in force: what is not priced is not sold.
-fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
+fn card(model: &Model, gateway: &Gateway, door: &Door, at: Timestamp) -> Option<ModelCard> {
     let prices = &model.offers.iter().find_map(|offer| offer.prices.at(at))?.list;
     let rates = prices.base();
     let shown = |price| Some(door.caller.plan.markup.on_price(price)?.decimal_per_million().to_string());
@@ -85,13 +90,15 @@ fn card(model: &Model, door: &Door, at: Timestamp) -> Option<ModelCard> {
             cached_input_per_million: shown(rates.cache_read)?,
             output_per_million: shown(rates.output)?,
         },
+        disconnect: Disconnect::of(model, &gateway.0.departures),
+        zero_completion: "not_charged",
         included: door.caller.plan.models.permits(model) && door.caller.key.models.permits(model),
     })
 }
 
 fn all(gateway: &Gateway, door: &Door) -> Json<ModelList> {
     let at = gateway.0.clock.now();
-    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, door, at)).collect();
+    let data = gateway.0.catalogue.list().iter().filter_map(|model| card(model, gateway, door, at)).collect();
     Json(ModelList { object: "list", data })
 }
 
@@ -124,7 +131,7 @@ pub(crate) async fn retrieve_model(
     Path(id): Path<String>,
 ) -> Result<Json<ModelCard>, Failure> {
     let model = gateway.0.catalogue.find(&id);
-    let card = model.and_then(|model| card(&model, &door, gateway.0.clock.now()));
+    let card = model.and_then(|model| card(&model, &gateway, &door, gateway.0.clock.now()));
     let unknown = || {
         let shown: String = id.chars().take(100).collect();
         Error::new(ErrorKind::NotFound, format!("There is no model `{shown}`: ask for the list of models"))

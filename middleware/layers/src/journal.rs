@@ -41,8 +41,8 @@ use std::time::Duration;
 use aihub_core::journal::Progress;
 use aihub_core::price::Priced;
 use aihub_core::{
-    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Operation, Outcome, Reply as _, Served,
-    Trail, Usage, UsageRecord,
+    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Operation, Outcome, Reply as _, Served, Trail,
+    Usage, UsageRecord,
 };
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
@@ -132,7 +132,9 @@ fn draft<O: Operation>(attempt: &Attempt<O>) -> UsageRecord {
     draft.provider = Some(Arc::clone(&offer.provider));
     draft.discarded = call.trail.discarded();
     draft.attempts = call.trail.attempts() + 1;
-    (draft.outcome, draft.status, draft.recovered) = (Outcome::GatewayFailed, 500, true);
+    (draft.outcome, draft.status) = (Outcome::GatewayFailed, 500);
+    (draft.recovered, draft.waived) = (true, true);
+    draft.charge_at_most = call.trail.most();
     draft
 }
 

@@ -98,6 +98,9 @@ impl<O: Operation> Service<Attempt<O>> for Upstream {
         let trail = Arc::clone(&attempt.call.trail);
         let offer = attempt.offer.clone();
         Box::pin(async move {
+            if trail.left() {
+                return Err(left());
+            }
             // Marked on the first poll, not in `call`: a future that is never polled sends nothing.
             trail.attempt(&offer);
             match O::dispatch(&*provider, attempt).await {
@@ -112,6 +115,12 @@ impl<O: Operation> Service<Attempt<O>> for Upstream {
             }
         })
     }
+}
+
+/// What runs on without its caller is the attempt that was with a vendor then, and no other.
+#[cold]
+fn left() -> Error {
+    Error::new(ErrorKind::Cancelled, "The caller left before there was an answer")
 }
 
 const fn serves(capabilities: Capabilities, kind: ModelKind) -> bool {

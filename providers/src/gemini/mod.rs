@@ -130,7 +130,9 @@ impl Provider for Gemini {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL
+        let mut all = Capabilities::ALL;
+        all.lookup = false;
+        all
     }
 
     async fn chat(&self, attempt: Attempt<ChatRequest>) -> Result<ChatReply> {

@@ -298,7 +298,10 @@ impl Stream for GeminiSource {
 
 impl ChatSource for GeminiSource {
     fn so_far(&self) -> Usage {
-        self.budget.done.plus(&self.now())
+        let mut so_far = self.budget.done.plus(&self.now());
+        // The vendor counts as it goes, and writes on when it is left: only its last word is what it bills.
+        so_far.estimated |= !self.is_complete();
+        so_far
     }
 }
 

@@ -266,10 +266,9 @@ async fn media_by_address_are_fetched_before_the_vendor_is_asked() {
     );
 }
 
-#[tokio::test]
-async fn a_stream_that_is_left_reports_what_was_used() {
-    let first = json!({"candidates": [{"content": {"parts": [{"text": "hello there"}]}, "index": 0}], "usageMetadata": {"promptTokenCount": 9, "totalTokenCount": 9}});
-    let stage = stage(vec![stream(&[first])]).await;
+/// The usage that a reply is left with whose vendor has sent this event.
+async fn left_after(event: Value) -> Usage {
+    let stage = stage(vec![stream(&[event])]).await;
     let reply = stage.ask(json!({"stream": true}), None).await.unwrap();
     let told = Arc::new(std::sync::Mutex::new(None));
     let log = Arc::clone(&told);
@@ -282,8 +281,21 @@ async fn a_stream_that_is_left_reports_what_was_used() {
     )
     .await;
     drop(reply);
-    let usage = told.lock().unwrap().unwrap();
-    assert_eq!((usage.prompt_tokens(), usage.completion_tokens(), usage.estimated), (9, 3, true), "measured, not free");
+    told.lock().unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_that_is_left_reports_what_was_used() {
+    let mut event = answer(&json!([{"text": "hello there"}]), "", (9, 0));
+    event["candidates"][0]["finishReason"] = Value::Null;
+    let measured = left_after(event.clone()).await;
+    assert_eq!((tokens(measured), measured.estimated), ((9, 4), true), "measured, not free");
+    event["usageMetadata"]["candidatesTokenCount"] = json!(2);
+    let counted = left_after(event.clone()).await;
+    assert_eq!((tokens(counted), counted.estimated), ((9, 2), true), "counted up to here, and written on");
+    event["candidates"][0]["finishReason"] = json!("STOP");
+    let last = left_after(event).await;
+    assert_eq!((tokens(last), last.estimated), ((9, 2), false), "its last word");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aihub_core::time::http_date;
 use aihub_core::{Error, ErrorKind, Timestamp};
 use http::HeaderMap;
 use serde::Deserialize;
@@ -84,12 +85,6 @@ impl Words<'_> {
     pub(crate) fn until(&self, then: Timestamp) -> Option<Duration> {
         then.duration_since(http_date(self.header("date")?)?).try_into().ok()
     }
-}
-
-/// A date in the one form that is still written (RFC 9110, IMF-fixdate).
-fn http_date(text: &str) -> Option<Timestamp> {
-    let text = text.strip_suffix(" GMT")?;
-    Timestamp::strptime("%a, %d %b %Y %H:%M:%S %z", format!("{text} +0000")).ok()
 }
 
 /// Whether it is a word of an API, which says nothing of the prompt.

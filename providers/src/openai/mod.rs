@@ -64,7 +64,7 @@ impl Provider for OpenAi {
 
     fn capabilities(&self) -> Capabilities {
         let mut all = Capabilities::ALL;
-        all.count_tokens = false;
+        (all.count_tokens, all.lookup) = (false, false);
         all
     }
 

@@ -1,25 +1,11 @@
 //! What `OpenRouter` says of our account: the cost of one answer, and what is left on our key.
 
-use aihub_core::{Currency, Money, Result};
+use aihub_core::{Currency, Money, Result, Usage, VendorRecord};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::OpenRouter;
 use crate::openai::unreadable;
-
-/// The vendor's record of one answer (`GET /generation`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Generation {
-    /// What the vendor charges for it.
-    pub cost: Option<Money>,
-    /// The billed prompt tokens.
-    pub prompt_tokens: Option<u64>,
-    /// The billed tokens of the answer.
-    pub completion_tokens: Option<u64>,
-    /// Whether it was cancelled before its end.
-    pub cancelled: bool,
-}
 
 /// The state of the key in use (`GET /key`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +33,23 @@ struct GenerationWire {
     #[serde(default)]
     native_tokens_completion: Option<u64>,
     #[serde(default)]
+    native_tokens_reasoning: Option<u64>,
+    #[serde(default)]
+    native_tokens_cached: Option<u64>,
+    #[serde(default)]
     cancelled: Option<bool>,
+}
+
+impl GenerationWire {
+    /// The billed tokens, of which cached and reasoning ones are said again.
+    fn usage(&self) -> Option<Usage> {
+        let (prompt, completion) = (self.native_tokens_prompt?, self.native_tokens_completion?);
+        let cached = self.native_tokens_cached.unwrap_or_default().min(prompt);
+        let reasoning = self.native_tokens_reasoning.unwrap_or_default().min(completion);
+        let mut usage = Usage::new(prompt - cached, completion - reasoning);
+        (usage.cache_read, usage.reasoning) = (cached, reasoning);
+        Some(usage)
+    }
 }
 
 #[derive(Deserialize)]
@@ -65,21 +67,18 @@ fn money(raw: Option<Box<RawValue>>) -> Option<Money> {
 }
 
 impl OpenRouter {
-    /// The vendor's record of the answer `id` ([`Served::generation`](aihub_core::Served)). It
-    /// appears late, most of all for answers that were cut: ask again for minutes.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](aihub_core::ErrorKind::Invalid) while there is no such record.
-    pub async fn generation(&self, id: &str) -> Result<Generation> {
+    /// The vendor's record of the answer `id`, once there is one (`GET /generation`).
+    pub(super) async fn generation(&self, id: &str) -> Result<Option<VendorRecord>> {
         let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
-        let wire: GenerationWire = self.read(&format!("/generation?id={id}")).await?;
-        Ok(Generation {
-            cost: money(wire.total_cost),
-            prompt_tokens: wire.native_tokens_prompt,
-            completion_tokens: wire.native_tokens_completion,
-            cancelled: wire.cancelled.unwrap_or(false),
-        })
+        let wire: GenerationWire = match self.read(&format!("/generation?id={id}")).await {
+            Ok(wire) => wire,
+            // A 404: at this address no model is unavailable, but the record is not there yet.
+            Err(error) if error.code() == "model_unavailable" => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut record = VendorRecord::new(wire.usage(), money(wire.total_cost));
+        record.finished = !wire.cancelled.unwrap_or(false);
+        Ok(Some(record))
     }
 
     /// The state of the key that is next in turn.

@@ -12,11 +12,11 @@ use aihub_core::embedding::{EmbedReply, EmbedRequest};
 use aihub_core::json::{Edit, Object};
 use aihub_core::price::{Price, PriceList};
 use aihub_core::provider::Listing;
-use aihub_core::{Attempt, Capabilities, Clock, Error, ErrorKind, Operation as _, Provider, Result};
+use aihub_core::{Attempt, Capabilities, Clock, Error, ErrorKind, Operation as _, Provider, Result, VendorRecord};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-pub use account::{Generation, KeyState};
+pub use account::KeyState;
 
 use crate::http::UpstreamSettings;
 use crate::openai::{self, Dialect, Endpoint, bound_output, priced};
@@ -85,6 +85,10 @@ impl Provider for OpenRouter {
 
     async fn models(&self) -> Result<Vec<Listing>> {
         listing::read(&self.endpoint.get("/models").await?)
+    }
+
+    async fn lookup(&self, generation: &str) -> Result<Option<VendorRecord>> {
+        self.generation(generation).await
     }
 }
 

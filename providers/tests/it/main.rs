@@ -1,6 +1,7 @@
 //! The promises of [`Provider`](aihub_core::Provider), proved for every vendor against a loopback
 //! server that plays it.
 
+mod lookup;
 mod play;
 
 use std::sync::Arc;
@@ -54,7 +55,7 @@ mod openrouter {
             let settings = UpstreamSettings::new(format!("{address}/v1"), vec!["a key".into()]);
             Arc::new(OpenRouter::new("openrouter", &settings, clock()).expect("a provider")) as Arc<dyn Provider>
         };
-        fixture(build, "vendor/model", "vendor/embedding").await
+        fixture(build, "vendor/model", "vendor/embedding").await.with_generation(play::GENERATION)
     }
 
     conformance::provider!(made());

@@ -7,6 +7,9 @@ use axum::extract::State;
 use axum::http::{Request, Response, header};
 use serde_json::{Value, json};
 
+/// The answer that is on record.
+pub(crate) const GENERATION: &str = "gen-1";
+
 /// The last number of output tokens that was asked for.
 pub(crate) type Asked = Arc<Mutex<Option<u64>>>;
 
@@ -36,6 +39,7 @@ impl Drop for Vendor {
 
 async fn play(State(asked): State<Asked>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    let looked_up = request.uri().query() == Some(&format!("id={GENERATION}"));
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.expect("a body");
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let method = path.rsplit(['/', ':']).next().unwrap_or_default();
@@ -62,6 +66,10 @@ async fn play(State(asked): State<Asked>, request: Request<Body>) -> Response<Bo
             "data": [{"object": "embedding", "index": 0, "embedding": [1]}, {"object": "embedding", "index": 1, "embedding": [1]}],
         })),
         "models" => whole(&json!({"models": [{"name": "models/m"}], "data": [{"id": "vendor/model", "pricing": {}}]})),
+        "generation" if looked_up => whole(&json!({"data": {
+            "id": GENERATION, "total_cost": 0.5, "cancelled": true, "native_tokens_prompt": 9,
+            "native_tokens_completion": 21, "native_tokens_reasoning": 4, "native_tokens_cached": 2,
+        }})),
         _ => Response::builder().status(404).body(Body::empty()).expect("a response"),
     }
 }

@@ -228,9 +228,15 @@ impl Run<'_> {
         let server = Server::start(vec![self.recorded.clone()]).await;
         let openrouter = openrouter(&server.address, Arc::new(ManualClock::default()))?;
         let id = self.sample.endpoint.split("id=").nth(1).unwrap_or_default();
-        let generation = openrouter.generation(id).await.map_err(|error| format!("{error:?}"))?;
+        let found = openrouter.lookup(id).await.map_err(|error| format!("{error:?}"))?;
+        let generation = found.ok_or("no record")?;
         let expected = self.expect.cost_usd.as_deref().map(|text| Money::parse(text, Currency::USD)).transpose();
         ensure!(generation.cost == expected.map_err(|error| error.to_string())?, "cost {:?}", generation.cost);
+        let body: Value = serde_json::from_slice(&self.recorded.body).map_err(|error| error.to_string())?;
+        let tokens =
+            body["data"]["native_tokens_prompt"].as_u64().zip(body["data"]["native_tokens_completion"].as_u64());
+        let counted = generation.usage.map(|usage| (usage.prompt_tokens(), usage.completion_tokens()));
+        ensure!(counted == tokens, "counted {counted:?}");
         let uri = server.asked()[0].uri.to_string();
         ensure!(uri == self.sample.endpoint, "asked {uri}");
         Ok(())

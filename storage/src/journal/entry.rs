@@ -94,10 +94,12 @@ struct Record<'a> {
     cost: Option<Amount>,
     charge: Option<Amount>,
     shortfall: Option<Amount>,
+    charge_at_most: Option<Amount>,
     price_version: Option<Cow<'a, str>>,
     markup_ppm: i32,
     vendor_cost: Option<Amount>,
     outcome: u8,
+    waived: bool,
     recovered: bool,
     status: u16,
     finish_reason: Option<Cow<'a, str>>,
@@ -233,10 +235,12 @@ impl<'a> Record<'a> {
             cost: record.cost.map(Amount::from),
             charge: record.charge.map(Amount::from),
             shortfall: record.shortfall.map(Amount::from),
+            charge_at_most: record.charge_at_most.map(Amount::from),
             price_version: record.price_version.as_deref().map(cut),
             markup_ppm: record.markup.ppm(),
             vendor_cost: record.vendor_cost.map(Amount::from),
             outcome: OUTCOMES.iter().position(|known| *known == record.outcome).unwrap_or(OUTCOMES.len()) as u8,
+            waived: record.waived,
             recovered: record.recovered,
             status: record.status,
             finish_reason: record.finish_reason.as_deref().map(cut),
@@ -273,11 +277,12 @@ impl<'a> Record<'a> {
         record.cost = Amount::read(self.cost)?;
         record.charge = Amount::read(self.charge)?;
         record.shortfall = Amount::read(self.shortfall)?;
+        record.charge_at_most = Amount::read(self.charge_at_most)?;
         record.price_version = shared(self.price_version);
         record.markup = Markup::from_ppm(self.markup_ppm)?;
         record.vendor_cost = Amount::read(self.vendor_cost)?;
         record.outcome = *OUTCOMES.get(usize::from(self.outcome))?;
-        record.recovered = self.recovered;
+        (record.waived, record.recovered) = (self.waived, self.recovered);
         record.status = self.status;
         record.finish_reason = shared(self.finish_reason);
         record.attempts = self.attempts;

@@ -44,7 +44,7 @@ impl Unsettled {
             record.generation.clone_from(&mark.generation);
             record.usage = mark.usage;
             record.usage.estimated = true;
-            (record.cost, record.charge) = (mark.cost, mark.charge);
+            (record.cost, record.charge, record.waived) = (mark.cost, mark.charge, false);
         }
         record
     }

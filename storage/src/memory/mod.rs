@@ -4,8 +4,10 @@
 //! have nothing to do with each other.
 
 mod billing;
+mod feed;
 #[cfg(feature = "journal")]
 mod books;
+mod idempotency;
 mod key;
 #[cfg(feature = "journal")]
 mod quota;
@@ -16,6 +18,8 @@ mod secret;
 pub use billing::MemorySink;
 #[cfg(feature = "journal")]
 pub use books::MemoryBooks;
+pub use idempotency::MemoryIdempotency;
+pub use feed::MemoryFeed;
 pub use key::MemoryKeys;
 #[cfg(feature = "journal")]
 pub use quota::MemoryQuota;

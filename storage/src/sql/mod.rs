@@ -7,6 +7,7 @@
 mod books;
 mod bulk;
 mod connection;
+mod idempotency;
 mod key;
 mod migrate;
 mod notify;
@@ -23,6 +24,7 @@ mod values;
 
 pub use books::{Check, SqlBooks};
 pub use connection::{Database, PoolSettings};
+pub use idempotency::SqlIdempotency;
 pub use key::SqlKeys;
 pub use migrate::Migrate;
 #[cfg(feature = "postgres")]

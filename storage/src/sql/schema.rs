@@ -198,6 +198,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::{Binary, Integer, Nullable, Text};
+    use crate::sql::values::{Document, Instant, Uuid};
+
+    idempotency_keys (account, key) {
+        account -> Uuid,
+        key -> Text,
+        fingerprint -> Binary,
+        request -> Uuid,
+        begun_at -> Instant,
+        running_until -> Instant,
+        expires_at -> Instant,
+        ended -> Nullable<Text>,
+        status -> Nullable<Integer>,
+        headers -> Nullable<Document>,
+        body -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::sql::values::{Document, Instant, Uuid};
 

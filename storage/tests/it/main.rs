@@ -16,7 +16,7 @@ mod redis;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 #[cfg(feature = "secrets")]
 mod secrets;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "nats-sink", feature = "postgres"))]
 mod servers;
 mod sink;
 #[cfg(feature = "sqlite")]

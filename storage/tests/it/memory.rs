@@ -22,6 +22,15 @@ mod quota {
     conformance::quota_policy!(under);
 }
 
+mod idempotency {
+    use std::sync::Arc;
+
+    use aihub_core::{IdempotencyStore, conformance};
+    use aihub_storage::MemoryIdempotency;
+
+    conformance::idempotency_store!(async { Arc::new(MemoryIdempotency::new()) as Arc<dyn IdempotencyStore> });
+}
+
 mod rates {
     use super::{conformance, counting_by};
 
@@ -68,10 +77,14 @@ mod housekeeping {
 
     use aihub_core::conformance::billing_sink::records;
     use aihub_core::conformance::{self};
+    use aihub_core::idempotency::{Begun, Claim, Fingerprint, Kept, StoredAnswer};
     use aihub_core::plan::Plan;
     use aihub_core::quota::{Amounts, Ask};
-    use aihub_core::{AccountId, BillingSink, CallId, Clock, ErrorKind, ManualClock, QuotaPolicy, Rate, RateStore};
-    use aihub_storage::{MemoryQuota, MemoryRates, MemorySink};
+    use aihub_core::{
+        AccountId, BillingSink, CallId, Clock, ErrorKind, IdempotencyStore, ManualClock, QuotaPolicy, Rate, RateStore,
+        Timestamp,
+    };
+    use aihub_storage::{MemoryIdempotency, MemoryQuota, MemoryRates, MemorySink};
 
     #[tokio::test]
     async fn subjects_whose_burst_is_whole_are_forgotten() {
@@ -105,6 +118,36 @@ mod housekeeping {
         let rates = MemoryRates::new(Arc::new(ManualClock::default()));
         let error = rates.take("subject", Rate { per_minute: 0, burst: 1 }).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_room_is_remembered_as_given_and_room_comes_back() {
+        let store = MemoryIdempotency::new().with_capacity(10);
+        let clock = ManualClock::default();
+        let claim = |key: &str, at: Timestamp| Claim {
+            account: AccountId::from_uuid(uuid::Uuid::nil()),
+            key: key.parse().unwrap(),
+            fingerprint: Fingerprint::of("POST", "/", b""),
+            request: CallId::from_uuid(uuid::Uuid::nil()),
+            at,
+            running_until: at + Duration::from_secs(1),
+            expires_at: at + Duration::from_secs(2),
+        };
+        let answer = || Kept::Answer(StoredAnswer { status: 200, headers: Vec::new(), body: "seven b".into() });
+        for (key, kept) in [("first", answer()), ("second", Kept::TooLarge)] {
+            assert_eq!(store.begin(&claim(key, clock.now())).await.unwrap(), Begun::New);
+            store.finish(&claim(key, clock.now()), answer()).await.unwrap();
+            assert_eq!(store.begin(&claim(key, clock.now())).await.unwrap(), Begun::Done(kept));
+        }
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(store.sweep(clock.now(), 9).await.unwrap(), 2);
+        for turn in 0..3 {
+            let again = claim("first", clock.now());
+            assert_eq!(store.begin(&again).await.unwrap(), Begun::New, "{turn}");
+            store.finish(&again, answer()).await.unwrap();
+            assert_eq!(store.begin(&again).await.unwrap(), Begun::Done(answer()), "{turn}");
+            clock.advance(Duration::from_secs(2));
+        }
     }
 
     #[tokio::test]

@@ -37,6 +37,22 @@ mod quota {
     conformance::quota_policy!(under);
 }
 
+mod idempotency {
+    use std::sync::Arc;
+
+    use aihub_core::IdempotencyStore;
+    use aihub_core::conformance::Fixture;
+    use aihub_storage::SqlIdempotency;
+
+    use super::{Schema, conformance};
+
+    conformance::idempotency_store!(async {
+        let schema = Schema::new().await;
+        let store = SqlIdempotency::new(schema.open().await);
+        Fixture::from(Arc::new(store) as Arc<dyn IdempotencyStore>).keeping(schema)
+    });
+}
+
 mod cached {
     use std::sync::Arc;
 

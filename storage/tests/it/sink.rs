@@ -1,5 +1,13 @@
 //! The sinks that forward.
 
+mod delivery;
+#[cfg(feature = "http-sink")]
+mod http;
+#[cfg(feature = "nats-sink")]
+mod nats;
+#[cfg(feature = "stripe-sink")]
+mod stripe;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -41,6 +41,21 @@ mod quota {
     conformance::quota_policy!(under);
 }
 
+mod idempotency {
+    use std::sync::Arc;
+
+    use aihub_core::IdempotencyStore;
+    use aihub_core::conformance::{self, Fixture};
+    use aihub_storage::SqlIdempotency;
+    use tempfile::TempDir;
+
+    conformance::idempotency_store!(async {
+        let folder = TempDir::new().unwrap();
+        let store = SqlIdempotency::new(super::database(&folder).await);
+        Fixture::from(Arc::new(store) as Arc<dyn IdempotencyStore>).keeping(folder)
+    });
+}
+
 pub(crate) async fn fresh() -> Fixture<dyn KeyStore> {
     let folder = TempDir::new().unwrap();
     let keys = opened(&folder).await;

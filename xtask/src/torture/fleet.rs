@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::hub::{Addresses, Setting};
 use crate::place::{self, Profile};
 use crate::process::{Program, Running};
-use crate::services::Services;
+use crate::services::Database;
 use crate::{Result, setup};
 
 /// A server that is asked to stop finishes what runs, and what it wrote down.
@@ -20,7 +20,7 @@ const CLOCK: &str = "clock";
 #[derive(Debug)]
 pub(super) enum Store {
     Sqlite(PathBuf),
-    Postgres(Box<Services>),
+    Postgres(Box<Database>),
 }
 
 /// One server, up or down.
@@ -43,7 +43,7 @@ impl Fleet {
         let faketime = steps.then(faketime).transpose()?;
         let store = if postgres {
             setup::tool("psql", "postgresql-client")?;
-            Store::Postgres(Box::new(Services::start("torture-services")?))
+            Store::Postgres(Box::new(Database::start("torture-services")?))
         } else {
             setup::tool("sqlite3", "sqlite3")?;
             Store::Sqlite(folder.join("server-0").join("aihub.db"))
@@ -57,8 +57,8 @@ impl Fleet {
                 ("AIHUB_UPSTREAM__BREAKER_FAILURES", "1000000".to_owned()),
                 ("AIHUB_JOURNAL__FOLDER", folder.join("journal").display().to_string()),
             ];
-            if let Store::Postgres(services) = &fleet.store {
-                settings.push(("DATABASE_URL", services.postgres_url().to_owned()));
+            if let Store::Postgres(database) = &fleet.store {
+                settings.push(("DATABASE_URL", database.url().to_owned()));
                 settings.push(("AIHUB_KEYS__PEPPER", "a pepper of servers that are tortured".to_owned()));
             }
             if let Some(library) = &faketime {
@@ -163,13 +163,13 @@ impl Fleet {
 
     /// Ends the database, lets it be gone for a while, and starts it again; nothing where it is a file.
     pub(super) fn without_database(&mut self, gone: Duration, meanwhile: impl FnOnce(&mut Self) -> Result) -> Result {
-        if let Store::Postgres(services) = &mut self.store {
-            services.stop_postgres();
+        if let Store::Postgres(database) = &mut self.store {
+            database.stop();
         }
         let done = meanwhile(self);
         std::thread::sleep(gone);
-        if let Store::Postgres(services) = &mut self.store {
-            services.start_postgres()?;
+        if let Store::Postgres(database) = &mut self.store {
+            database.start_again()?;
         }
         done
     }
@@ -190,7 +190,7 @@ impl Fleet {
         }
         let program = match &self.store {
             Store::Sqlite(file) => Program::new("sqlite3").arg("-readonly").arg(file).arg(said),
-            Store::Postgres(services) => Program::new("psql").args([services.postgres_url(), "-X", "-At", "-c", &said]),
+            Store::Postgres(database) => Program::new("psql").args([database.url(), "-X", "-At", "-c", &said]),
         };
         program.read(SHORT, false)
     }

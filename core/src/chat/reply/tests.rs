@@ -1,7 +1,10 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
 use crate::chat::{Choice, ChunkWriter};
+use crate::money::Currency;
+use crate::price::PriceList;
 
 fn watched(log: &Arc<Mutex<Vec<Ending>>>) -> Hook {
     let log = Arc::clone(log);
@@ -68,6 +71,126 @@ async fn a_dropped_reply_is_settled_with_what_was_used() {
     let ending = log.lock().unwrap()[0].clone();
     assert_eq!((ending.outcome, ending.usage.input, ending.usage.output), (Outcome::ClientGone, 7, 2));
     assert!(ending.usage.estimated);
+}
+
+/// A vendor that says a word of one token each second, and in the end what it counted.
+fn slow(words: usize) -> impl Stream<Item = Result<ChatEvent>> + Send {
+    let word = || frames("data: {\"choices\":[{\"delta\":{\"content\":\"wow\"}}]}\n\n");
+    let finish = ChatEvent::from(Finish::new(Some(Usage::new(7, 100)), Some("stop".into())));
+    let events = std::iter::repeat_with(word).take(words).chain([finish]);
+    futures_util::stream::iter(events).then(|event| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(event)
+    })
+}
+
+fn drain(seconds: u64, cost_cap: Option<&str>) -> OnDeparture {
+    let cost_cap = cost_cap.map(|cap| Money::parse(cap, Currency::USD).unwrap());
+    OnDeparture::Drain { within: Duration::from_secs(seconds), cost_cap }
+}
+
+/// How a reply of ten words ended that was left after the first, and after how many seconds.
+async fn left(then: OnDeparture, priced: bool) -> (Ending, u64) {
+    let (log, drains, started) = (Arc::default(), Drains::default(), tokio::time::Instant::now());
+    let mut reply = ChatReply::from_events(7, slow(10)).watch(watched(&log)).await;
+    if priced {
+        // A dollar a token.
+        let offer = Offer::new("vendor", "m", PriceList::flat("1000000", "1000000").unwrap());
+        reply.set_offer(offer);
+    }
+    reply.on_departure(then, &drains);
+    reply.next().await.unwrap().unwrap();
+    drop(reply);
+    assert_eq!(drains.running(), usize::from(matches!(then, OnDeparture::Drain { .. })));
+    while log.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let seconds = started.elapsed().as_secs();
+    drains.finish(Duration::from_mins(1)).await;
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 1, "told more than once");
+    (log[0].clone(), seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_read_on_ends_with_the_vendors_own_figures() {
+    let (ending, seconds) = left(drain(60, None), false).await;
+    assert_eq!((ending.outcome, ending.error, seconds), (Outcome::ClientGone, Some(ErrorKind::Cancelled), 11));
+    assert_eq!((ending.usage, ending.finish_reason.as_deref()), (Usage::new(7, 100), Some("stop")));
+    assert!(!ending.waived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_it_with_what_was_measured() {
+    let (ending, seconds) = left(drain(4, None), false).await;
+    assert_eq!((ending.outcome, seconds), (Outcome::ClientGone, 5));
+    // The first word, and those of three or four seconds.
+    assert!(ending.usage.estimated && (4..=5).contains(&ending.usage.output), "{:?}", ending.usage);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cost_cap_ends_it_before_more_is_spent_than_that() {
+    // The first word was the caller's: the cap counts from there.
+    let (ending, seconds) = left(drain(60, Some("3")), true).await;
+    assert_eq!((ending.outcome, ending.usage.output, seconds), (Outcome::ClientGone, 4, 4));
+    let (ending, seconds) = left(drain(60, Some("1000")), true).await;
+    assert_eq!((ending.usage, seconds), (Usage::new(7, 100), 11));
+    for cap in ["0", "3"] {
+        let (ending, seconds) = left(drain(60, Some(cap)), cap == "0").await;
+        assert_eq!((ending.usage.output, seconds), (1, 1), "a cap of nothing, and one without a price to hold it to");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_void_lets_the_caller_off_and_a_cancel_does_not() {
+    for (then, waived) in [(OnDeparture::Void, true), (OnDeparture::Cancel, false)] {
+        let (ending, seconds) = left(then, true).await;
+        assert_eq!((ending.outcome, ending.waived, ending.usage.output, seconds), (Outcome::ClientGone, waived, 1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vendor_that_fails_while_it_is_read_on_is_still_a_caller_who_left() {
+    let (log, drains) = (Arc::default(), Drains::default());
+    let broken = Error::new(ErrorKind::BadUpstream, "cut").with_spent(Usage::new(7, 3));
+    let events = [Ok(frames("a")), Ok(frames("b")), Err(broken)];
+    let mut reply = ChatReply::from_events(7, futures_util::stream::iter(events)).watch(watched(&log)).await;
+    reply.on_departure(drain(60, None), &drains);
+    reply.next().await.unwrap().unwrap();
+    drop(reply);
+    drains.finish(Duration::from_mins(1)).await;
+    let ending = log.lock().unwrap()[0].clone();
+    assert_eq!((ending.outcome, ending.usage), (Outcome::ClientGone, Usage::new(7, 3)));
+}
+
+#[test]
+fn a_runtime_that_ends_tells_the_hooks_and_one_that_is_not_there_does_at_once() {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let hook = || {
+        let told = Arc::clone(&told);
+        Box::new(move |ending: &Ending| {
+            assert_eq!(ending.outcome, Outcome::ClientGone);
+            told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            None
+        })
+    };
+    let drains = Drains::default();
+    let reply = || async {
+        let mut reply = ChatReply::from_events(7, slow(10)).watch(hook()).await;
+        reply.on_departure(drain(60, None), &drains);
+        reply
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let kept = runtime.block_on(async {
+        drop(reply().await);
+        tokio::task::yield_now().await;
+        assert_eq!(drains.running(), 1);
+        reply().await
+    });
+    drop(runtime);
+    assert_eq!((told.load(std::sync::atomic::Ordering::SeqCst), drains.running()), (1, 0));
+    drop(kept);
+    assert_eq!((told.load(std::sync::atomic::Ordering::SeqCst), drains.running()), (2, 0));
 }
 
 #[tokio::test]

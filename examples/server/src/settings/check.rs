@@ -1,14 +1,15 @@
 //! Settings that are right each for itself, and without effect or use beside the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use aihub_core::Catalogue as _;
 use aihub_core::model::{FixedCatalogue, ModelKind};
 use aihub_core::plan::{ModelAccess, Plan};
+use aihub_core::{Catalogue as _, Departures, Timestamp};
 use aihub_providers::catalogue::{Entry, Vendor};
 
-use super::{Catalogue, Settings, SettingsError, load};
+use super::{Catalogue, Departure, Settings, SettingsError, load};
 
 /// Threads above this number only wait for each other.
 const MOST_WORKERS: usize = 1_024;
@@ -21,6 +22,11 @@ const MOST_CONNECTIONS: usize = 10_000;
 
 /// A pebibyte: no disk has more.
 const MOST_MIB: u64 = 1 << 30;
+/// A year: what is kept is every answer under a key.
+const MOST_HOURS: u64 = 8_760;
+
+/// More than this is kept of no answer: it is in memory while it runs, and one value in a database.
+const MOST_ANSWER_BYTES: usize = 64 << 20;
 
 type Checked = Result<(), SettingsError>;
 
@@ -60,10 +66,28 @@ pub(super) fn settings(settings: &Settings) -> Checked {
         let right = "there is no Redis to keep them in: set `redis.url` (REDIS_URL) as well";
         return Err(wrong("redis.cache_keys", true, right));
     }
+    idempotency(settings)?;
     // Also where no secret is read yet: found out now rather than at the first one.
     settings.secrets.keys.as_ref().map(crate::ring::check).transpose()?;
     settings.plans.iter().try_for_each(|(name, plan)| self::plan(name, plan))?;
     plan_exists("the setting `keys.default_plan`", &settings.keys.default_plan, &settings.plans)
+}
+
+fn idempotency(settings: &Settings) -> Checked {
+    let set = &settings.idempotency;
+    if set.keep_hours > MOST_HOURS {
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, format!("it has to be at most {MOST_HOURS}")));
+    }
+    if Duration::from_hours(set.keep_hours) <= Duration::from_millis(settings.upstream.answer_timeout_ms) {
+        let right = "a key has to be kept for longer than answers take (`upstream.answer_timeout_ms`), or its repeat is \
+                     charged again";
+        return Err(wrong("idempotency.keep_hours", set.keep_hours, right));
+    }
+    if set.max_answer_bytes > MOST_ANSWER_BYTES {
+        let right = format!("it has to be at most {MOST_ANSWER_BYTES}");
+        return Err(wrong("idempotency.max_answer_bytes", set.max_answer_bytes, right));
+    }
+    Ok(())
 }
 
 /// Whether `name`, which `what` says, is a plan.
@@ -180,6 +204,37 @@ fn default_model(catalogue: &Catalogue, known: &[Entry], sold: &FixedCatalogue) 
         return refused("no enabled provider serves it: name another one, or set the key of its vendor");
     }
     Ok(())
+}
+
+/// What is done when callers leave. A rule that no call comes to has no effect; those that are shipped may have none where
+/// the models are others.
+pub(crate) fn departures(settings: &Settings, known: &[Entry], at: Timestamp) -> Result<Departures, SettingsError> {
+    let rules = &settings.upstream.departures;
+    let refused = |at: usize, right: &str| wrong(&format!("upstream.departures[{at}]"), rules[at].about(), right);
+    let made = rules.iter().enumerate().map(|(at, rule)| rule.rule().map_err(|right| refused(at, &right)));
+    let table: Vec<_> = made.collect::<Result<_, _>>()?;
+    let table = Departures::from_iter(table);
+    if load::default::<Vec<Departure>>("upstream.departures").as_ref() == Some(rules) {
+        return Ok(table);
+    }
+    let providers: Vec<_> =
+        settings.providers.iter().map(|(name, provider)| (Arc::from(&**name), provider.kind)).collect();
+    let mut unused: BTreeSet<_> = (0..rules.len()).collect();
+    for model in known.iter().filter_map(|entry| entry.model(&providers, at).ok().flatten()) {
+        for offer in &model.offers {
+            for stream in [false, true].into_iter().filter(|stream| !stream || model.kind == ModelKind::Chat) {
+                unused.retain(|at| table.rule(offer, stream) != Some(*at));
+            }
+        }
+    }
+    match unused.first() {
+        None => Ok(table),
+        Some(at) => Err(refused(
+            *at,
+            "no call comes to it: no model of this provider is called so, or the rules before it \
+                                      match all of them",
+        )),
+    }
 }
 
 /// Providers of a dialect sell only what is offered in their name.

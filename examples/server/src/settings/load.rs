@@ -56,7 +56,12 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
 
 /// Whether `value` is what `setting` is by default.
 pub(crate) fn is_default(setting: &str, value: &str) -> bool {
-    Figment::from(Toml::string(DEFAULTS)).extract_inner::<String>(setting).is_ok_and(|default| default == value)
+    default::<String>(setting).is_some_and(|default| default == value)
+}
+
+/// What `setting` is by default.
+pub(crate) fn default<T: serde::de::DeserializeOwned>(setting: &str) -> Option<T> {
+    Figment::from(Toml::string(DEFAULTS)).extract_inner(setting).ok()
 }
 
 /// Every setting that there is, as a path with dots.

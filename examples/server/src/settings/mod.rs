@@ -1,6 +1,7 @@
 //! Settings: embedded defaults (which are the manual), a file, the environment.
 
 pub(crate) mod check;
+mod departure;
 mod explain;
 mod load;
 mod secret;
@@ -16,6 +17,7 @@ use aihub_providers::catalogue::Vendor;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub(crate) use departure::Departure;
 pub(crate) use load::{DEFAULTS, SettingsError, is_default, load};
 pub(crate) use secret::Secrets;
 use value::{networks, positive};
@@ -32,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) secrets: MasterKeys,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) upstream: Upstream,
+    pub(crate) idempotency: Idempotency,
     pub(crate) catalogue: Catalogue,
     pub(crate) plans: BTreeMap<String, Plan>,
     pub(crate) log: Log,
@@ -168,6 +171,18 @@ pub(crate) struct Upstream {
     pub(crate) breaker_window_s: u64,
     #[serde(deserialize_with = "positive")]
     pub(crate) breaker_pause_s: u64,
+    pub(crate) departures: Vec<Departure>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Idempotency {
+    #[serde(deserialize_with = "positive")]
+    pub(crate) keep_hours: u64,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_answer_bytes: usize,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) read_on_s: u64,
 }
 
 #[derive(Debug, Deserialize)]

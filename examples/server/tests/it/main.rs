@@ -5,8 +5,10 @@
 mod bad_input;
 mod chat;
 mod connection;
+mod departure;
 mod disk_full;
 mod hub;
+mod idempotency;
 mod markup;
 mod metering;
 mod migrate;

@@ -44,8 +44,10 @@ fn a_wrong_value_is_named() {
     assert!(said.contains("gold") && said.contains("free, pro"), "{said}");
 }
 
+const DEPARTURES: &str = "AIHUB_UPSTREAM__DEPARTURES";
+
 /// Each variable with its value, and what the one line has to say beside the setting.
-const WITHOUT_EFFECT: [(&str, &str, &[&str]); 34] = [
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 45] = [
     ("AIHUB_SERVER__MAX_CALLS_IN_FLIGHT", "0", &["server.max_calls_in_flight` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_CALLS_PER_KEY", "0", &["server.max_calls_per_key` = 0", "from 1 to"]),
     ("AIHUB_SERVER__MAX_BODY_BYTES", "0", &["server.max_body_bytes` = 0", "from 1 to"]),
@@ -59,10 +61,33 @@ const WITHOUT_EFFECT: [(&str, &str, &[&str]); 34] = [
     ("AIHUB_UPSTREAM__BREAKER_FAILURES", "0", &["upstream.breaker_failures` = 0", "from 1 to"]),
     ("AIHUB_UPSTREAM__BREAKER_WINDOW_S", "0", &["upstream.breaker_window_s` = 0", "from 1 to"]),
     ("AIHUB_UPSTREAM__BREAKER_PAUSE_S", "0", &["upstream.breaker_pause_s` = 0", "from 1 to"]),
+    (
+        DEPARTURES,
+        r#"[{provider="gemin",model="*",policy="void"}]"#,
+        &["departures[0]", "gemin *", "no call comes to it"],
+    ),
+    (DEPARTURES, r#"[{provider="gemini",model="gpt*",policy="void"}]"#, &["departures[0]", "no call comes to it"]),
+    (
+        DEPARTURES,
+        r#"[{provider="gemini",model="*",policy="void"},{provider="gemini",model="gemini-2.5-pro",policy="cancel"}]"#,
+        &["departures[1]", "gemini-2.5-pro", "the rules before it"],
+    ),
+    (DEPARTURES, r#"[{provider="gemini",model="*",policy="drain"}]"#, &["departures[0]", "needs `within_s`"]),
+    (DEPARTURES, r#"[{provider="gemini",model="*",policy="void",within_s=3}]"#, &["departures[0]", "leave them out"]),
+    (
+        DEPARTURES,
+        r#"[{provider="gemini",model="*",policy="drain",within_s=3,cost_cap="0 USD"}]"#,
+        &["departures[0]", "\"0 USD\"", "above zero"],
+    ),
+    (DEPARTURES, r#"[{provider="gemini",model="*",policy="wait"}]"#, &["departures.0.policy", "cancel, drain, void"]),
     ("AIHUB_KEYS__EXPIRE_AFTER_DAYS", "4000000", &["keys.expire_after_days` = 4000000", "at most 36500"]),
     ("AIHUB_JOURNAL__SEGMENT_MIB", "0", &["journal.segment_mib` = 0", "from 1 to"]),
     ("AIHUB_JOURNAL__MOST_MIB", "100", &["journal.most_mib` = 100", "twice"]),
     ("AIHUB_PLANS__PRO__QUOTAS", r#"[{per="day"}]"#, &["plans.pro.quotas[0]", "limits nothing"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "0", &["idempotency.keep_hours` = 0", "from 1 to"]),
+    ("AIHUB_IDEMPOTENCY__KEEP_HOURS", "9000", &["idempotency.keep_hours` = 9000", "at most 8760"]),
+    ("AIHUB_UPSTREAM__ANSWER_TIMEOUT_MS", "86400000", &["idempotency.keep_hours` = 24", "upstream.answer_timeout_ms"]),
+    ("AIHUB_IDEMPOTENCY__MAX_ANSWER_BYTES", "1000000000", &["idempotency.max_answer_bytes", "at most 67108864"]),
     ("AIHUB_PLANS__PRO__DEFAULT_OUTPUT_TOKENS", "0", &["plans.pro.default_output_tokens` = 0", "at least 1"]),
     ("AIHUB_PLANS__PRO__REQUESTS_PER_MINUTE", "0", &["plans.pro.requests_per_minute` = 0", "leave it out"]),
     ("AIHUB_PLANS__PRO__MARKUP", "20", &["plans.pro.markup` = 20", "a percentage such as `20%`"]),

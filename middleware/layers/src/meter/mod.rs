@@ -34,7 +34,8 @@
 //!
 //! # Where it stands
 //!
-//! Outermost of the layers on [`Call`], so that every call is recorded, the refused ones included.
+//! Outermost of the layers on [`Call`] that refuse any, so that every call is recorded, the refused ones included. Only
+//! [`Departure`](crate::Departure) is around it, which takes the record along when a call runs on without its caller.
 //!
 //! # A wrong order
 //!

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aihub_core::journal::Written;
 use aihub_core::{
     Call, CallId, Caller, Charge, Clock, Ending, Error, ErrorKind, Hook, Journal, Offer, Operation, Outcome, Timestamp,
-    Trail, Usage, UsageRecord,
+    Trail, Unanswered, Usage, UsageRecord,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::oneshot;
@@ -70,13 +70,15 @@ impl Record {
 
     fn ended(mut self, ending: &Ending) -> Written {
         let served = &ending.served;
-        let offer = served.offer.clone().or_else(|| self.trail.offer());
+        let (offer, left) = (served.offer.clone().or_else(|| self.trail.offer()), self.trail.left());
         self.write(offer, ending.usage, ending.waived, |record| {
             record.served_model.clone_from(&served.model);
             record.generation.clone_from(&served.generation);
             record.discarded = record.discarded.plus(&ending.discarded);
             record.vendor_cost = ending.vendor_cost;
-            record.outcome = ending.outcome;
+            // A whole answer has an end of its own, also where its caller left before it was there.
+            let gone = ending.outcome == Outcome::Completed && left;
+            record.outcome = if gone { Outcome::ClientGone } else { ending.outcome };
             record.status = ending.error.map_or(200, ErrorKind::status);
             record.finish_reason.clone_from(&ending.finish_reason);
         })
@@ -87,11 +89,12 @@ impl Record {
     pub(super) fn failed(mut self, error: &Error) -> Written {
         let outcome = match error.kind() {
             _ if self.trail.attempts() == 0 => Outcome::Refused,
+            _ if self.trail.left() => Outcome::ClientGone,
             ErrorKind::Cancelled => Outcome::ClientGone,
             ErrorKind::Internal => Outcome::GatewayFailed,
             _ => Outcome::UpstreamFailed,
         };
-        let confirmation = self.without_reply(error.spent(), |record| {
+        let confirmation = self.without_reply(Some(error), |record| {
             record.vendor_cost = error.vendor_cost();
             record.outcome = outcome;
             record.status = error.kind().status();
@@ -99,17 +102,10 @@ impl Record {
         confirmation.filter(|_| outcome != Outcome::Refused)
     }
 
-    /// What was used is what another layer is booking already, such as a quota that settles; else what
-    /// the vendor said. Of an attempt that is still with a vendor its prompt is the best estimate.
-    fn without_reply(&mut self, spent: Option<&Usage>, rest: impl FnOnce(&mut UsageRecord)) -> Written {
-        let in_flight = self.trail.in_flight();
-        let usage = match self.trail.concluded().or(spent.copied()) {
-            Some(used) => used,
-            None if in_flight => Usage::estimate(self.prompt_tokens, 0),
-            None => Usage::default(),
-        };
-        let offer = self.trail.offer();
-        self.write(offer, usage, false, |record| {
+    fn without_reply(&mut self, error: Option<&Error>, rest: impl FnOnce(&mut UsageRecord)) -> Written {
+        let Unanswered { usage, waived, .. } = self.trail.unanswered(self.prompt_tokens, error);
+        let (in_flight, offer) = (self.trail.in_flight(), self.trail.offer());
+        self.write(offer, usage, waived, |record| {
             // The trail has counted a failed attempt among the discarded: not twice.
             if !in_flight {
                 record.discarded = less(record.discarded, &usage);
@@ -133,9 +129,10 @@ impl Record {
         let place = self.place.take()?;
         let mut record =
             UsageRecord::new(self.id, self.received_at, &self.caller, self.operation, Arc::clone(&self.model));
-        record.stream = self.stream;
+        (record.stream, record.waived) = (self.stream, waived && self.trail.attempts() > 0);
         if let Some(offer) = offer {
             record.markup = self.caller.plan.markup;
+            record.charge_at_most = self.trail.most();
             if let Some(prices) = offer.prices.at(self.received_at) {
                 let charge = Charge::of(&prices.list, &usage, record.markup, waived, self.trail.most());
                 (record.cost, record.charge, record.shortfall) = (charge.cost, charge.charge, charge.shortfall);

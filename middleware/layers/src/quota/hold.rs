@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aihub_core::quota::Amounts;
-use aihub_core::{Charge, Ending, Error, Hook, Markup, Offer, Outcome, QuotaPolicy, Reservation, Trail, Usage};
+use aihub_core::{
+    Charge, Ending, Error, Hook, Markup, Offer, Outcome, QuotaPolicy, Reservation, Trail, Unanswered, Usage,
+};
 
 /// Waits between the attempts to resolve a hold whose store fails: about a minute in all. A store
 /// that is away for longer finds the hold by its own recovery; to try for ever would pile up a task
@@ -87,39 +89,38 @@ impl Hold {
 
     /// The call failed before it had a reply.
     pub(super) async fn failed(self, error: &Error) {
-        let verdict = match error.spent() {
-            Some(spent) if !spent.is_zero() => self.conclude(spent, self.trail.offer().as_ref(), false),
-            _ => self.verdict_without_reply(),
-        };
+        let verdict = self.verdict_without_reply(Some(error));
         self.resolve(verdict).await;
     }
 
     /// The call has a reply: the hold waits for its end.
     pub(super) fn into_hook(self) -> Hook {
         Box::new(move |ending: &Ending| {
-            let failed = matches!(ending.outcome, Outcome::UpstreamFailed | Outcome::GatewayFailed);
-            let verdict = if failed && ending.usage.is_zero() {
-                Verdict::Release
-            } else {
+            // As `UsageRecord::amounts` has it, by which the books count.
+            let verdict = if ending.outcome == Outcome::Completed || !ending.usage.is_zero() {
                 self.conclude(&ending.usage, ending.served.offer.as_ref(), ending.waived)
+            } else {
+                Verdict::Release
             };
             Some(Box::pin(self.resolve(verdict)))
         })
     }
 
-    /// What is fair when all that is known is the trail: an attempt that is still with a vendor has
-    /// cost its prompt.
-    fn verdict_without_reply(&self) -> Verdict {
-        if self.trail.in_flight() {
-            self.conclude(&Usage::estimate(self.prompt_tokens, 0), self.trail.offer().as_ref(), false)
-        } else {
-            Verdict::Release
+    /// What is fair when all that is known is the trail. Who is let off has had nothing, and nothing is counted.
+    fn verdict_without_reply(&self, error: Option<&Error>) -> Verdict {
+        let Unanswered { usage, waived, .. } = self.trail.unanswered(self.prompt_tokens, error);
+        if waived || usage.is_zero() {
+            return Verdict::Release;
         }
+        self.conclude(&usage, self.trail.offer().as_ref(), false)
     }
 
     /// What is settled is also what a record says that is written while it is being settled.
     fn conclude(&self, usage: &Usage, offer: Option<&Offer>, waived: bool) -> Verdict {
-        self.trail.conclude(usage);
+        self.trail.conclude(usage, waived);
+        if waived {
+            return Verdict::Release;
+        }
         let prices = |offer: &Offer| offer.prices.at(self.open.as_ref()?.reservation.at).cloned();
         let of = |offer| Charge::of(&prices(offer)?.list, usage, self.markup, waived, self.trail.most()).charge;
         Verdict::Settle(Amounts::call(usage.total_tokens(), offer.and_then(of)))
@@ -144,7 +145,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let verdict = self.verdict.unwrap_or_else(|| self.verdict_without_reply());
+        let verdict = self.verdict.unwrap_or_else(|| self.verdict_without_reply(None));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(open.resolve_in_the_end(verdict));
         } else {

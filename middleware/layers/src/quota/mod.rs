@@ -42,9 +42,8 @@
 //! | the call | the hold |
 //! |---|---|
 //! | has a reply that ends, well or not, or is dropped | settled with the usage it ended with |
-//! | failed, and the vendor counted something | settled with that |
-//! | failed, and nothing was counted or sent | released |
-//! | was dropped while an attempt was with a vendor | settled with the estimate of the prompt |
+//! | failed before it had a reply | released: the caller pays for what reached it |
+//! | was dropped while an attempt was with a vendor | settled with the estimate of the prompt; released where the policy lets the caller off |
 //! | was dropped otherwise | released |
 //!
 //! The hold is a guard: it is resolved exactly once wherever the future is dropped, on the runtime if

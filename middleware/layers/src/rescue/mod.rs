@@ -236,7 +236,11 @@ fn render<B: From<Bytes>>(error: &Error, id: CallId, response: Response<()>) -> 
         }
         // The same request fails the same way, which SDKs do not know of a 400 that a proxy might have
         // made up, nor of a 402 at all.
-        ErrorKind::PaymentRequired | ErrorKind::Invalid => {
+        ErrorKind::PaymentRequired | ErrorKind::Invalid | ErrorKind::Contradiction => {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        // SDKs take it for a lock that is let go of in a moment, which then has a time to come back.
+        ErrorKind::Conflict if error.retry_after().is_none() => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         _ => {}

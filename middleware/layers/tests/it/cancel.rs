@@ -22,7 +22,7 @@ async fn left_after(polls: usize, world: &World) -> Option<UsageRecord> {
 }
 
 /// Drops `client` after this many polls and looks at the books.
-async fn leave<T>(client: impl Future<Output = T>, polls: usize, world: &World) -> Option<UsageRecord> {
+pub(crate) async fn leave<T>(client: impl Future<Output = T>, polls: usize, world: &World) -> Option<UsageRecord> {
     let mut ended = false;
     {
         let mut client = pin!(client);
@@ -42,12 +42,12 @@ async fn leave<T>(client: impl Future<Output = T>, polls: usize, world: &World) 
     assert_eq!(world.books.records().len(), 1, "after {polls} polls");
     assert_eq!(world.purse.open(), 0, "a hold was left open after {polls} polls");
     assert_eq!(world.shed.in_flight(), 0, "a place was left taken after {polls} polls");
-    assert_eq!(world.purse.used(), record.usage.total_tokens(), "quota and record differ after {polls} polls");
+    assert_eq!(world.purse.used(), record.amounts().tokens, "quota and record differ after {polls} polls");
     (!ended).then_some(record)
 }
 
 /// Drops the call after 0, 1, 2 … polls until it gets to its end.
-async fn leave_everywhere(name: &str, world: impl Fn() -> World) -> Vec<UsageRecord> {
+pub(crate) async fn leave_everywhere(name: &str, world: impl Fn() -> World) -> Vec<UsageRecord> {
     let mut records = Vec::new();
     for polls in 0..200 {
         let Some(record) = left_after(polls, &world()).await else {
@@ -59,7 +59,7 @@ async fn leave_everywhere(name: &str, world: impl Fn() -> World) -> Vec<UsageRec
     panic!("{name}: the call never ended");
 }
 
-fn slow(first: Vec<Step>, second: Vec<Step>) -> World {
+pub(crate) fn slow(first: Vec<Step>, second: Vec<Step>) -> World {
     let vendor = |name, script: Vec<Step>| {
         let mut vendor = Scripted::new(name, script);
         Arc::get_mut(&mut vendor).unwrap().pauses = 3;
@@ -112,6 +112,10 @@ async fn a_failure_in_the_end() {
     let fail = || vec![Step::Fail(world::failover().with_spent(world::usage()))];
     let records = leave_everywhere("failure", || slow(fail(), fail())).await;
     assert!(records.iter().any(|record| record.discarded == world::usage() && record.outcome == Outcome::ClientGone));
+    let charged = |record: &&UsageRecord| record.charge.is_some_and(|charge| charge.nanos() > 0);
+    for record in records.iter().filter(charged) {
+        assert_eq!(record.usage.output, 0, "only a prompt that was with a vendor is charged: {record:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 
 mod alone;
 mod cancel;
+mod departure;
 mod order;
 mod overspend;
 mod stack;

@@ -8,21 +8,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aihub_core::{
-    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, Error, ErrorKind, Outcome, Pepper, PlainKey,
-    Plans, Provider,
+    Attempt, Call, Caller, ChatEvent, ChatReply, ChatRequest, Clock, DepartureRule, Departures, Drains, Error,
+    ErrorKind, OnDeparture, Outcome, Pepper, PlainKey, Plans, Provider, Reply as _,
 };
+use aihub_layers::idempotency::AnswerBody;
 use aihub_layers::{
-    AuthenticateLayer, BreakerLayer, IntakeLayer, Providers, QuotaLayer, RateLimitLayer, RequestId, RescueLayer,
-    RetryPolicy, Routed, ShedLayer, TimeoutLayer, Upstream, failure,
+    AuthenticateLayer, BreakerLayer, DepartureLayer, IdempotencyLayer, IntakeLayer, MeterLayer, Providers, QuotaLayer,
+    RateLimitLayer, RequestId, RescueLayer, RetryPolicy, Routed, ShedLayer, TimeoutLayer, Upstream, failure,
 };
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tower::retry::RetryLayer;
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 
 use crate::stack::World;
-use crate::world::{self, Keys, Purse, Scripted, Step, Turnstile};
+use crate::world::{self, Books, Drawer, Keys, Purse, Scripted, Step, Turnstile};
 
 /// A key, and the layer that knows it.
 fn known_key() -> (PlainKey, AuthenticateLayer<Keys>) {
@@ -178,6 +179,35 @@ async fn shed_below_quota_goes_to_the_store_for_calls_that_it_refuses() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn departure_below_meter_runs_on_without_its_record() {
+    let drain = OnDeparture::Drain { within: Duration::from_secs(30), cost_cap: None };
+    let rule = DepartureRule { provider: "first".into(), model: "*".to_owned(), stream: None, then: drain };
+    for right in [true, false] {
+        let (books, drains) = (Arc::new(Books::default()), Drains::default());
+        let (meter, _handle) = MeterLayer::start(books.clone(), world::clock());
+        let departure = DepartureLayer::new(Departures::from_iter([rule.clone()]), drains.clone());
+        let vendor = service_fn(|call: Call<ChatRequest>| async move {
+            call.trail.attempt(&world::offer("first", "1"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut reply = world::answer();
+            reply.set_offer(world::offer("first", "1"));
+            Ok::<_, Error>(reply)
+        });
+        let patience = Duration::from_millis(1);
+        let left = if right {
+            let service = ServiceBuilder::new().layer(departure).layer(meter).service(vendor);
+            tokio::time::timeout(patience, service.oneshot(world::call())).await
+        } else {
+            let service = ServiceBuilder::new().layer(meter).layer(departure).service(vendor);
+            tokio::time::timeout(patience, service.oneshot(world::call())).await
+        };
+        assert!(left.is_err());
+        drains.finish(Duration::from_mins(1)).await;
+        assert_eq!(books.only().await.usage == world::usage(), right);
+    }
+}
+
 #[tokio::test]
 async fn rate_limit_around_authenticate_refuses_everybody() {
     let (key, authenticate) = known_key();
@@ -188,6 +218,31 @@ async fn rate_limit_around_authenticate_refuses_everybody() {
     let mut request = Request::new(());
     request.headers_mut().insert("x-api-key", key.reveal().parse().unwrap());
     assert_eq!(service.oneshot(request).await.unwrap_err().kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn idempotency_around_rate_limit_repeats_without_end() {
+    let once = || IdempotencyLayer::new(Arc::new(Drawer::default()), world::clock(), |body: AnswerBody| body);
+    let handler =
+        || service_fn(|_: Request<Bytes>| async { Ok::<_, Error>(Response::new(AnswerBody::of("paid once"))) });
+    let caller = || {
+        let mut plan = world::plan();
+        plan.requests_per_minute = Some(1);
+        Arc::new(Caller::new(world::key(), plan))
+    };
+    let request = |caller: &Arc<Caller>| {
+        let request = Request::post("/").header("idempotency-key", "one").extension(Arc::clone(caller));
+        request.body(Bytes::new()).unwrap()
+    };
+
+    let (right, mine) = (ServiceBuilder::new().layer(turnstile(1)).layer(once()).service(handler()), caller());
+    right.clone().oneshot(request(&mine)).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(right.oneshot(request(&mine)).await.unwrap_err().kind(), ErrorKind::RateLimited);
+
+    let (wrong, mine) = (ServiceBuilder::new().layer(once()).layer(turnstile(1)).service(handler()), caller());
+    for _ in 0..10 {
+        wrong.clone().oneshot(request(&mine)).await.unwrap().into_body().collect().await.unwrap();
+    }
 }
 
 /// A body that tells whether somebody read it.

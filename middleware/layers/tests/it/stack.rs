@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::{BillingSink, Call, ChatRequest, Clock, Error, ManualClock, Operation, Provider, QuotaPolicy};
+use aihub_core::{
+    BillingSink, Call, ChatRequest, Clock, DepartureRule, Departures, Drains, Error, ManualClock, OnDeparture,
+    Operation, Provider, QuotaPolicy,
+};
 use aihub_layers::{
-    AccessLayer, BreakerLayer, FallbackLayer, MeterHandle, MeterLayer, Providers, QuotaLayer, RetryPolicy, ShedLayer,
-    TimeoutLayer, Upstream,
+    AccessLayer, BreakerLayer, DepartureLayer, FallbackLayer, MeterHandle, MeterLayer, Providers, QuotaLayer,
+    RetryPolicy, ShedLayer, TimeoutLayer, Upstream,
 };
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
@@ -24,6 +27,9 @@ pub(crate) struct World {
     pub(crate) shed: ShedLayer,
     pub(crate) first: Arc<Scripted>,
     pub(crate) second: Arc<Scripted>,
+    /// What is done when the caller leaves, of either vendor.
+    pub(crate) then: OnDeparture,
+    pub(crate) drains: Drains,
 }
 
 impl World {
@@ -35,6 +41,8 @@ impl World {
             shed: ShedLayer::new(1_000),
             first,
             second,
+            then: OnDeparture::Cancel,
+            drains: Drains::default(),
         }
     }
 
@@ -42,7 +50,11 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let vendors: [Arc<dyn Provider>; 2] = [Arc::clone(&self.first) as _, Arc::clone(&self.second) as _];
         let (meter, handle) = MeterLayer::start(Arc::clone(&self.books) as Arc<dyn BillingSink>, Arc::clone(&clock));
+        let rule =
+            |name: &str| DepartureRule { provider: name.into(), model: "*".to_owned(), stream: None, then: self.then };
+        let departures = Departures::from_iter(["first", "second"].map(rule));
         let stack = ServiceBuilder::new()
+            .layer(DepartureLayer::new(departures, self.drains.clone()))
             .layer(meter)
             .layer(AccessLayer::new(world::catalogue()))
             .layer(self.shed.clone())

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aihub_core::{ChatReply, Error, ErrorKind, Outcome};
+use aihub_core::chat::Finish;
+use aihub_core::{ChatReply, Error, ErrorKind, Outcome, Usage};
 use futures_util::StreamExt as _;
 use tower::ServiceExt as _;
 
@@ -87,4 +88,54 @@ async fn what_a_lost_attempt_cost_is_kept_apart() {
     assert_eq!(record.provider.as_deref(), Some("second"));
     assert_eq!(record.cost, world::prices("2").cost(&world::usage()), "at the price of who served it");
     assert_eq!(world.purse.used(), 12, "the caller pays once");
+}
+
+#[tokio::test]
+async fn an_answer_of_nothing_is_booked_and_not_charged() {
+    let end = |output, reason: Option<&str>| Finish::new(Some(Usage::new(5, output)), reason.map(Into::into)).into();
+    for (end, charged) in [
+        (end(0, None), false),
+        (end(0, Some("")), false),
+        (end(9, Some("error")), false),
+        (end(0, Some("content_filter")), true),
+        (end(1, None), true),
+    ] {
+        let world = world(vec![Ok(end)]);
+        world::read(open(&world).await).await.unwrap();
+        let record = world.books.only().await;
+        assert!(record.cost.is_some_and(|cost| cost.nanos() > 0), "{record:?}");
+        assert_eq!(record.charge.is_some_and(|charge| charge.nanos() > 0), charged, "{record:?}");
+        let counted = record.amounts();
+        assert_eq!((world.purse.open(), world.purse.cost()), (0, vec![counted.money]), "quota and record differ");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_before_there_is_a_reply_is_booked_and_not_charged() {
+    let lost = || Step::Fail(world::failover().with_spent(world::usage()));
+    let world = World::new(Scripted::new("first", [lost()]), Scripted::new("second", [lost()]));
+    let (stack, _handle) = world.stack();
+    stack.oneshot(world.call()).await.unwrap_err();
+    let record = world.books.only().await;
+    assert_eq!(
+        (record.outcome, record.usage, record.discarded),
+        (Outcome::UpstreamFailed, world::usage(), world::usage())
+    );
+    assert!(
+        record.cost.is_some_and(|cost| cost.nanos() > 0) && record.charge.is_some_and(|charge| charge.nanos() == 0)
+    );
+    assert_eq!((world.purse.open(), world.purse.calls(), world.purse.used()), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_took_too_long_is_booked_and_not_charged() {
+    let world = World::new(Scripted::new("first", [Step::Hang]), Scripted::new("second", [Step::Hang]));
+    let (stack, _handle) = world.stack();
+    let error = stack.oneshot(world.call_of(world::request(r#","stream":true"#))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UpstreamTimeout);
+    let record = world.books.only().await;
+    assert!(record.usage.estimated && record.usage == record.discarded, "one prompt for each vendor: {record:?}");
+    assert_eq!(record.cost, world::offer("second", "2").prices.at(record.at).unwrap().list.cost(&record.usage));
+    assert!(record.charge.is_some_and(|charge| charge.nanos() == 0));
+    assert_eq!((world.purse.open(), world.purse.calls()), (0, 0));
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aihub_core::chat::{ChatEvent, Finish};
+use aihub_core::idempotency::{Begun, Claim, Kept};
 use aihub_core::key::KeyChange;
 use aihub_core::model::FixedCatalogue;
 use aihub_core::page::{Page, PageRequest};
@@ -100,6 +101,8 @@ pub enum Step {
     Fail(Error),
     /// Never answers.
     Hang,
+    /// Says something, and again each second.
+    Endless,
 }
 
 /// Says something and then nothing any more.
@@ -172,6 +175,15 @@ impl Provider for Scripted {
             Step::Answer => Ok(answer()),
             Step::Fail(error) => Err(error),
             Step::Hang => std::future::pending().await,
+            Step::Endless => {
+                let second = std::time::Duration::from_secs(1);
+                let events = futures_util::stream::repeat_with(piece).then(move |event| async move {
+                    tokio::time::sleep(second).await;
+                    event
+                });
+                let events = futures_util::stream::iter([piece()]).chain(events);
+                Ok(ChatReply::from_events(attempt.call.operation.demand().prompt_tokens, events))
+            }
             Step::Stream(events) => {
                 let pauses = self.pauses;
                 let events = futures_util::stream::iter(events).then(move |event| async move {
@@ -408,5 +420,74 @@ impl Journal for Diary {
         self.lines.lock().unwrap().push("settled");
         self.records.lock().unwrap().push(record.clone());
         None
+    }
+}
+
+/// Claims by their keys, with how they have ended.
+type Claims = HashMap<(AccountId, IdempotencyKey), (Claim, Option<Kept>)>;
+
+/// Keeps requests under keys, and loses none.
+#[derive(Debug, Default)]
+pub struct Drawer {
+    pub known: Mutex<Claims>,
+    /// How many of the next operations fail.
+    pub failing: AtomicU32,
+    /// Of every end.
+    pub told: tokio::sync::Notify,
+}
+
+impl Drawer {
+    fn opened(&self) -> Result<std::sync::MutexGuard<'_, Claims>> {
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        }
+        Ok(self.known.lock().unwrap())
+    }
+}
+
+#[async_trait::async_trait]
+impl IdempotencyStore for Drawer {
+    async fn begin(&self, claim: &Claim) -> Result<Begun> {
+        let name = (claim.account, claim.key.clone());
+        let Ok(mut known) = self.opened() else {
+            // As a store does it whose answer is lost on the way.
+            self.known.lock().unwrap().entry(name).or_insert((claim.clone(), None));
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        };
+        Ok(match known.get(&name) {
+            None => {
+                known.insert(name, (claim.clone(), None));
+                Begun::New
+            }
+            Some((first, _)) if first.fingerprint != claim.fingerprint => Begun::Mismatch,
+            Some((_, Some(kept))) => Begun::Done(kept.clone()),
+            Some((first, None)) if first.running_until <= claim.at => Begun::Done(Kept::Interrupted),
+            Some((first, None)) => Begun::Running { since: first.at },
+        })
+    }
+
+    async fn extend(&self, claim: &Claim, running_until: Timestamp) -> Result<()> {
+        if let Some((known, None)) = self.opened()?.get_mut(&(claim.account, claim.key.clone())) {
+            known.running_until = running_until;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, claim: &Claim, kept: Kept) -> Result<()> {
+        if let Some((_, end)) = self.opened()?.get_mut(&(claim.account, claim.key.clone())) {
+            end.get_or_insert(kept);
+        }
+        self.told.notify_waiters();
+        Ok(())
+    }
+
+    async fn abandon(&self, claim: &Claim) -> Result<()> {
+        self.opened()?.retain(|_, (known, end)| known.request != claim.request || end.is_some());
+        self.told.notify_waiters();
+        Ok(())
+    }
+
+    async fn sweep(&self, _: Timestamp, _: usize) -> Result<u64> {
+        unreachable!("layers sweep nothing")
     }
 }

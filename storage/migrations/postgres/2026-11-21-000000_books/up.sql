@@ -6,7 +6,7 @@ CREATE TABLE account_terms (
     terms   jsonb NOT NULL
 );
 
--- What is charged, by which prices, in which posting. `flags`: 1 streamed, 2 estimated, 4 recovered, 8 prepaid.
+-- What is charged, by which prices, in which posting. `flags`: 1 streamed, 2 estimated, 4 recovered, 8 prepaid, 16 waived.
 -- A name of what served and the time to the first event are only shown, and go into `detail`.
 ALTER TABLE usage_records ADD COLUMN organisation uuid;
 ALTER TABLE usage_records ADD COLUMN flags integer NOT NULL DEFAULT 0;

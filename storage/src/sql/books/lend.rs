@@ -242,9 +242,13 @@ fn decide(run: RunId, wishes: &[Wish], standings: &[Standing], borrowed: &[Lease
 pub(super) fn used(unit: Unit) -> SqlLiteral<Nullable<BigInt>> {
     const TOKENS: &str = "input + cache_read + cache_write + audio_input + image_input + tool_input + output + reasoning + \
                           audio_output + image_output";
+    /// Whoever was let off counts nowhere.
+    const COUNTS: &str = "(flags & 16) = 0";
     let sum = match unit {
-        Unit::Calls => format!("CASE WHEN outcome = 'completed' OR {TOKENS} + searches > 0 THEN 1 ELSE 0 END"),
-        Unit::Tokens => TOKENS.to_owned(),
+        Unit::Calls => {
+            format!("CASE WHEN {COUNTS} AND (outcome = 'completed' OR {TOKENS} + searches > 0) THEN 1 ELSE 0 END")
+        }
+        Unit::Tokens => format!("CASE WHEN {COUNTS} THEN {TOKENS} ELSE 0 END"),
         // Three capital letters, and nothing else.
         Unit::Money(currency) => format!("CASE WHEN cost_currency = '{currency}' THEN charge END"),
     };

@@ -87,6 +87,8 @@ pub(in crate::sql) struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shortfall: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    charge_at_most: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ip: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
@@ -133,6 +135,7 @@ impl TryFrom<Row> for UsageRecord {
         record.organisation = row.organisation.map(|id| OrganisationId::from_uuid(id.0));
         record.stream = row.flags & STREAM != 0;
         record.recovered = row.flags & RECOVERED != 0;
+        record.waived = row.flags & WAIVED != 0;
         record.provider = row.provider.map(Into::into);
         record.usage = row.usage.into();
         record.usage.estimated = row.flags & ESTIMATED != 0;
@@ -157,12 +160,13 @@ impl TryFrom<Row> for UsageRecord {
             first_event_us,
             markup,
             shortfall,
+            charge_at_most,
             ip,
             user_agent,
         } = row.detail.0;
         record.served_model = served_model.map(Into::into);
         record.first_event_us = first_event_us;
-        (record.markup, record.shortfall) = (markup, shortfall);
+        (record.markup, record.shortfall, record.charge_at_most) = (markup, shortfall, charge_at_most);
         record.generation = generation.map(Into::into);
         record.finish_reason = finish_reason.map(Into::into);
         record.attempts = attempts;
@@ -218,6 +222,7 @@ impl Detail {
             first_event_us: record.first_event_us,
             markup: record.markup,
             shortfall: record.shortfall,
+            charge_at_most: record.charge_at_most,
             ip: record.ip,
             user_agent: record.user_agent.as_deref().map(text),
         }
@@ -242,6 +247,7 @@ const STREAM: i32 = 1;
 const ESTIMATED: i32 = 2;
 const RECOVERED: i32 = 4;
 const PREPAID: i32 = 8;
+pub(in crate::sql) const WAIVED: i32 = 16;
 
 fn flags(record: &UsageRecord) -> i32 {
     let flags = [
@@ -249,6 +255,7 @@ fn flags(record: &UsageRecord) -> i32 {
         (ESTIMATED, record.usage.estimated),
         (RECOVERED, record.recovered),
         (PREPAID, !record.funding.is_postpaid()),
+        (WAIVED, record.waived),
     ];
     flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag).sum()
 }

@@ -2,7 +2,8 @@
 
 Needs AIHUB_BASE_URL (with /v1), AIHUB_API_KEY (all models), AIHUB_FREE_KEY (basic models only) and
 AIHUB_VENDORS_URL. The server must not stand in the way of provoked faults: start it with
-AIHUB_UPSTREAM__BREAKER_FAILURES above the number of tests, and the key on a plan without a rate limit.
+AIHUB_UPSTREAM__BREAKER_FAILURES above the number of tests, AIHUB_UPSTREAM__DEPARTURES=[] so that every vendor is left at
+once, and the key on a plan without a rate limit.
 """
 
 import os

@@ -38,7 +38,7 @@ const CLOSED_V6: [([u16; 3], u32); 5] = [
 /// For version 6 only `2000::/3` can be: with it go, without being listed, loopback, link-local,
 /// unique local, multicast, addresses of version 4 in disguise (mapped, NAT64) and whatever will
 /// be assigned outside it.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
