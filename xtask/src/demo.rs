@@ -60,7 +60,8 @@ fn start(once: bool) -> Result<(Option<Vendors>, Hub)> {
         None
     };
     let addresses = vendors.as_ref().map(|vendors| vendors.addresses.clone());
-    let setting = Setting { profile: Profile::Debug, folder, port, vendors: addresses, cpu: None, settings: &[] };
+    let setting =
+        Setting { profile: Profile::Debug, folder, port, vendors: addresses, cpu: None, settings: Vec::new() };
     Ok((vendors, setting.start()?))
 }
 

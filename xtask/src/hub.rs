@@ -66,7 +66,7 @@ pub(crate) struct Setting {
     /// The core it is kept on.
     pub(crate) cpu: Option<usize>,
     /// Settings that differ from the defaults.
-    pub(crate) settings: &'static [(&'static str, &'static str)],
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 impl Setting {
@@ -83,8 +83,8 @@ impl Setting {
                 .env("AIHUB_PROVIDERS__OPENROUTER__BASE_URL", &vendors.openrouter)
                 .env("AIHUB_PROVIDERS__GEMINI__BASE_URL", &vendors.gemini);
         }
-        for (name, value) in self.settings {
-            program = program.env(name, *value);
+        for (name, value) in &self.settings {
+            program = program.env(name, value);
         }
         Ok(match self.cpu {
             Some(cpu) => program.on_cpu(cpu),
@@ -95,6 +95,11 @@ impl Setting {
     /// Starts the server without waiting for it.
     pub(crate) fn launch(&self) -> Result<Running> {
         self.program()?.arg("serve").log(self.folder.join("server.log")).start()
+    }
+
+    /// Runs a command of the server's program with its settings, and answers what it printed.
+    pub(crate) fn run<A: Into<std::ffi::OsString>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
+        self.program()?.args(args).read(START, false)
     }
 
     /// Starts the server and waits until it is ready.
@@ -120,11 +125,11 @@ impl Hub {
 
     /// Makes a developer with an API key, the way an operator does.
     pub(crate) fn create_key(&self, name: &str, plan: Option<&str>) -> Result<String> {
-        let mut program = self.setting.program()?.args(["keys", "create", "--name", name]);
+        let mut args = vec!["keys", "create", "--name", name];
         if let Some(plan) = plan {
-            program = program.args(["--plan", plan]);
+            args.extend(["--plan", plan]);
         }
-        let text = program.read(START, false)?;
+        let text = self.setting.run(args)?;
         let key = text.lines().map(str::trim).rfind(|line| !line.is_empty());
         let key = key
             .filter(|key| !key.contains(' '))

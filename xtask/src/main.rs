@@ -14,6 +14,7 @@ mod process;
 mod services;
 mod setup;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,11 @@ const CHORES: &[Chore] = &[
     Chore { name: "lint", about: "formatting, clippy, layout, names and sizes of files", run: lint::main },
     Chore { name: "layout", about: "check which package may depend on which", run: layout::main },
     Chore { name: "bench", about: "measure the server against a bare proxy, or the stores", run: bench::main },
+    Chore {
+        name: "torture",
+        about: "kill the server under load, again and again, and prove its books",
+        run: torture::main,
+    },
 ];
 
 fn main() -> ExitCode {

@@ -72,7 +72,7 @@ fn hold() -> Result {
     let mut services = Services::start("services")?;
     println!("{}\n\n{}", exports(&services.env), examples());
     loop {
-        services.postgres.running.still()?;
+        services.postgres.still()?;
         services.redis.running.still()?;
         services.nats.running.still()?;
         thread::sleep(Duration::from_millis(500));
@@ -134,6 +134,39 @@ impl Services {
             (REDIS_BIN, redis.program.display().to_string()),
         ];
         Ok(Self { env, postgres, redis, nats, _scratch: scratch })
+    }
+}
+
+/// A Postgres alone, which can be ended and started again.
+#[derive(Debug)]
+pub(crate) struct Database {
+    postgres: Postgres,
+    // As above.
+    scratch: Scratch,
+}
+
+impl Database {
+    /// Starts it; its log stays in the build folder, below `name`.
+    pub(crate) fn start(name: &str) -> Result<Self> {
+        let logs = place::fresh(name)?;
+        let scratch = Scratch::make(name)?;
+        let postgres = Postgres::start(&scratch, &logs.join("postgres.log"));
+        Ok(Self { postgres: postgres.map_err(|error| format!("no Postgres: {error}"))?, scratch })
+    }
+
+    /// Where it is, by its superuser.
+    pub(crate) fn url(&self) -> &str {
+        &self.postgres.url
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.postgres.stop();
+    }
+
+    /// Starts it again, with all that it had committed.
+    pub(crate) fn start_again(&mut self) -> Result {
+        self.postgres.serve(&self.scratch)
     }
 }
 

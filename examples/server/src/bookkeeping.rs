@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Bookkeeping {
     journal: FileJournal,
     quota: LeasedQuota,
+    lender: Arc<dyn Lender>,
     shipping: JoinHandle<()>,
     ticking: JoinHandle<()>,
     stop: CancellationToken,
@@ -43,6 +44,7 @@ impl Bookkeeping {
         let opened = FileJournal::open(journal_settings(&settings.journal, &folder), &*parts.clock).await;
         let (journal, recovered) = opened.map_err(wrong)?;
         let mut shipper = Shipper::new(journal.clone(), Arc::clone(&parts.books), Arc::clone(&parts.clock)).await?;
+        shipper = shipper.keeping_earlier();
         for copy in copies(settings, parts).await? {
             shipper = shipper.with_copy(copy);
         }
@@ -56,6 +58,7 @@ impl Bookkeeping {
             ticking: tokio::spawn(tick(quota.clone(), stop.clone())),
             journal,
             quota,
+            lender: Arc::clone(&parts.lender),
             stop,
             _folder: temporary,
         })
@@ -84,7 +87,13 @@ impl Bookkeeping {
             self.stop.cancel();
             drop(self.ticking.await);
             drop(self.shipping.await);
-            if let Err(error) = self.quota.close().await {
+            let mut given_back = self.quota.close().await;
+            // What has not ended, or could not be written, the next start books first.
+            if given_back.is_ok() && self.journal.open_calls() == 0 && self.journal.has_room() {
+                // Also what was lent while the answer that it was got lost.
+                given_back = self.lender.end(self.journal.run()).await;
+            }
+            if let Err(error) = given_back {
                 tracing::warn!(%error, "what was borrowed of quotas is given back at the next start");
             }
         };
@@ -154,6 +163,7 @@ impl Shipping {
             }
             self.before.0.pop();
         }
+        self.shipper.forget_earlier();
     }
 }
 

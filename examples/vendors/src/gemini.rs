@@ -21,10 +21,11 @@ use serde_json::{Value, json};
 
 use crate::{
     End, GEMINI_KEY, Stage, Vendor,
+    book::Bill,
     catalogue::{self, Kind},
     mind,
     play::{self, Answer, Framing},
-    script::Script,
+    script::{self, Script},
     seen::Watch,
 };
 use check::{Refusal, invalid};
@@ -107,26 +108,45 @@ async fn call(
         perform(&stage, &Name(name.to_owned()), method, sse, &body)
     });
     match performance {
-        Ok((script, answer)) => play::play::<Gemini>(&stage, watch, &script, answer, Box::new(|_, _| {})).await,
+        Ok((script, answer, bill)) => {
+            if let Some(bill) = bill {
+                watch.bill(bill);
+            }
+            play::play::<Gemini>(&stage, watch, &script, answer, Box::new(|_, _| {})).await
+        }
         Err(refused) => refuse(&mut watch, &refused),
     }
 }
 
-fn perform(stage: &Stage, name: &Name, method: &str, sse: bool, body: &Value) -> Result<(Script, Answer), Refusal> {
+/// What is played, and what is billed for it.
+type Performance = (Script, Answer, Option<Bill>);
+
+fn perform(stage: &Stage, name: &Name, method: &str, sse: bool, body: &Value) -> Result<Performance, Refusal> {
     let script = |text: &str| Script::read(text, Vendor::Gemini, &stage.takes).map_err(invalid);
     match method {
         "generateContent" | "streamGenerateContent" => {
             let request = read(body, &fields::GENERATE)?;
             check::generate(name, &request)?;
             let script = script(&wire::last_user_text(&request))?;
-            let reply = mind::answer(&wire::question(name, &request), &script);
-            let frame = wire::Frame { name, response_id: format!("scripted-{}", stage.serial()), request: &request };
+            let question = wire::question(name, &request);
+            let reply = mind::answer(&question, &script);
+            let id = format!("scripted-{}", stage.serial());
+            let bill = Bill {
+                model: name.0.clone(),
+                generation: Some(id.clone()),
+                asked: question.asked,
+                stream: method != "generateContent",
+                prompt: reply.usage.prompt,
+                completion: reply.usage.completion + reply.usage.reasoning,
+                fails: script.fails(),
+            };
+            let frame = wire::Frame { name, response_id: id, request: &request };
             let answer = match (method, sse) {
                 ("generateContent", _) => Answer::Whole(frame.whole(&reply, &script)),
                 (_, true) => Answer::Events(Framing::Bare, frame.events(&reply, &script)),
                 (_, false) => Answer::Events(Framing::Array, frame.events(&reply, &script)),
             };
-            Ok((script, answer))
+            Ok((script, answer, Some(bill)))
         }
         "countTokens" => {
             let mut request = read(body, &fields::COUNT)?;
@@ -138,12 +158,14 @@ fn perform(stage: &Stage, name: &Name, method: &str, sse: bool, body: &Value) ->
             let count = wire::question(name, &request).prompt_tokens;
             let count = script.usage.prompt.unwrap_or(count);
             let details = json!([{"modality": "TEXT", "tokenCount": count}]);
-            Ok((script, Answer::Whole(json!({"totalTokens": count, "promptTokensDetails": details}))))
+            Ok((script, Answer::Whole(json!({"totalTokens": count, "promptTokensDetails": details})), None))
         }
         "embedContent" => {
             let request = read(body, &fields::EMBED)?;
             let (text, embedding) = embed(&request)?;
-            Ok((script(&text)?, Answer::Whole(json!({"embedding": embedding}))))
+            let script = script(&text)?;
+            let bill = embedding_bill(name, &text, mind::tokens(&text).max(1), &script);
+            Ok((script, Answer::Whole(json!({"embedding": embedding})), Some(bill)))
         }
         "batchEmbedContents" => {
             let request = read(body, &fields::BATCH_EMBED)?;
@@ -161,18 +183,25 @@ fn perform(stage: &Stage, name: &Name, method: &str, sse: bool, body: &Value) ->
             }
             let embedded = requests.iter().map(embed).collect::<Result<Vec<_>, _>>()?;
             let script = script(&embedded[0].0)?;
+            let count = embedded.iter().map(|(text, _)| mind::tokens(text).max(1)).sum();
+            let count: u64 = script.usage.prompt.unwrap_or(count);
+            let bill = embedding_bill(name, &embedded[0].0, count, &script);
             let mut answer = json!({"embeddings": embedded.iter().map(|(_, vector)| vector).collect::<Vec<_>>()});
             // The older model says nothing about its usage.
             if !script.no_usage && name.0 != "gemini-embedding-001" {
-                let count = embedded.iter().map(|(text, _)| mind::tokens(text).max(1)).sum();
-                let count: u64 = script.usage.prompt.unwrap_or(count);
                 let details = json!([{"modality": "TEXT", "tokenCount": count}]);
                 answer["usageMetadata"] = json!({"promptTokenCount": count, "promptTokenDetails": details});
             }
-            Ok((script, Answer::Whole(answer)))
+            Ok((script, Answer::Whole(answer), Some(bill)))
         }
         _ => Err(no_model(&name.0, method)),
     }
+}
+
+/// What an embedding is billed with; it has no id.
+fn embedding_bill(name: &Name, text: &str, prompt: u64, script: &Script) -> Bill {
+    let (model, asked, fails) = (name.0.clone(), script::plain(text), script.fails());
+    Bill { model, generation: None, asked, stream: false, prompt, completion: 0, fails }
 }
 
 fn read(body: &Value, kind: &'static fields::Kind) -> Result<Value, Refusal> {

@@ -61,7 +61,13 @@
 //! [`Vendors::seen`] in Rust; over HTTP `GET /_vendors/seen` with `contains` (text in the body), `vendor`, `end`
 //! (`any`, `completed`, `client-left`, `cut`) and `wait_ms` (answer as soon as one matches), and `DELETE` to forget.
 //! Times are milliseconds since the start; `now_ms` in the answer is the same clock.
+//!
+//! # What is billed
+//!
+//! [`Vendors::book`] in Rust; over HTTP `GET /_vendors/book`, one JSON object a line: every call to a model that has
+//! ended, with the tokens that its vendor bills. `DELETE /_vendors/seen` does not touch it.
 
+mod book;
 mod catalogue;
 mod gemini;
 mod mind;
@@ -87,6 +93,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt};
 use tokio::sync::watch;
 
+pub use book::{Line, Served};
 pub use seen::{End, Seen, Vendor};
 pub use stripe::MeterEvent;
 
@@ -170,6 +177,11 @@ impl Vendors {
         self.stage.journal.all()
     }
 
+    /// Every call to a model that has ended, with what its vendor bills, in the order of their ends.
+    pub fn book(&self) -> Vec<Line> {
+        self.stage.journal.book()
+    }
+
     /// Forgets what was seen.
     pub fn forget(&self) {
         self.stage.journal.forget();
@@ -202,6 +214,7 @@ fn router(stage: Arc<Stage>) -> Router {
         .nest("/v1", gemini::routes())
         .nest("/stripe", stripe::routes())
         .merge(seen::routes())
+        .merge(book::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(stage)
 }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     End, OPENROUTER_KEY, Stage, Vendor,
+    book::Bill,
     catalogue::{self, Kind, Model},
     lock, mind,
     play::{self, Answer, Framing},
@@ -85,6 +86,15 @@ async fn chat(State(stage): State<Arc<Stage>>, method: Method, uri: Uri, headers
     let id = format!("gen-{}-{serial:020}", 1_790_000_000 + serial);
     let frame = wire::Frame { id: &id, created: 1_790_000_000 + serial, model, body: &body };
     let streamed = body["stream"] == true;
+    watch.bill(Bill {
+        model: model.id.clone(),
+        generation: Some(id.clone()),
+        asked: question.asked.clone(),
+        stream: streamed,
+        prompt: reply.usage.prompt,
+        completion: reply.usage.completion + reply.usage.reasoning,
+        fails: script.fails(),
+    });
     let answer = if streamed {
         Answer::Events(Framing::Commented, frame.events(&reply, &script))
     } else {
@@ -165,8 +175,18 @@ async fn embeddings(
         };
         json!({"object": "embedding", "index": index, "embedding": embedding})
     });
+    let id = format!("gen-emb-{}", stage.serial());
+    watch.bill(Bill {
+        model: model.id.clone(),
+        generation: Some(id.clone()),
+        asked: asked(inputs.first().map_or("", String::as_str)),
+        stream: false,
+        prompt: tokens,
+        completion: 0,
+        fails: script.fails(),
+    });
     let mut answer = json!({
-        "object": "list", "id": format!("gen-emb-{}", stage.serial()), "model": model.id, "provider": "OpenAI",
+        "object": "list", "id": id, "model": model.id, "provider": "OpenAI",
         "data": data.collect::<Vec<_>>(),
     });
     if !script.no_usage {

@@ -83,6 +83,11 @@ impl Takes {
 }
 
 impl Script {
+    /// Whether an answer that has begun is not whole.
+    pub(crate) const fn fails(&self) -> bool {
+        self.cut.is_some() || self.end.is_some() || self.error.is_some() || self.malformed.is_some()
+    }
+
     /// Reads the directives of this text that concern this vendor.
     pub(crate) fn read(text: &str, vendor: Vendor, takes: &Takes) -> Result<Self, String> {
         let mut script = Self::default();

@@ -17,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Stage, lock};
+use crate::{
+    Stage,
+    book::{Bill, Line},
+    lock,
+};
 
 /// Whom a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,18 +101,23 @@ pub struct Seen {
 pub(crate) struct Journal {
     started: Instant,
     seen: Mutex<(u64, Vec<Seen>)>,
+    book: Mutex<Vec<Line>>,
     changes: watch::Sender<u64>,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { started: Instant::now(), seen: Mutex::default(), changes: watch::channel(0).0 }
+        Self { started: Instant::now(), seen: Mutex::default(), book: Mutex::default(), changes: watch::channel(0).0 }
     }
 }
 
 impl Journal {
     pub(crate) fn all(&self) -> Vec<Seen> {
         lock(&self.seen).1.clone()
+    }
+
+    pub(crate) fn book(&self) -> Vec<Line> {
+        lock(&self.book).clone()
     }
 
     pub(crate) fn forget(&self) {
@@ -167,7 +176,7 @@ impl Journal {
         });
         drop(journal);
         self.changes.send_modify(|count| *count += 1);
-        Watch { journal: Arc::clone(self), id, ended: false }
+        Watch { journal: Arc::clone(self), id, vendor, status: None, events: 0, bill: None, ended: false }
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Seen)) {
@@ -183,15 +192,27 @@ impl Journal {
 pub(crate) struct Watch {
     journal: Arc<Journal>,
     id: u64,
+    vendor: Vendor,
+    // Once more beside the journal, which may have been told to forget them.
+    status: Option<u16>,
+    events: u64,
+    bill: Option<Bill>,
     ended: bool,
 }
 
 impl Watch {
-    pub(crate) fn status(&self, status: StatusCode) {
+    /// What goes into the book when the call ends.
+    pub(crate) fn bill(&mut self, bill: Bill) {
+        self.bill = Some(bill);
+    }
+
+    pub(crate) fn status(&mut self, status: StatusCode) {
+        self.status = Some(status.as_u16());
         self.journal.change(self.id, |seen| seen.status = Some(status.as_u16()));
     }
 
-    pub(crate) fn event(&self) {
+    pub(crate) fn event(&mut self) {
+        self.events += 1;
         let now = self.journal.now_ms();
         self.journal.change(self.id, |seen| {
             seen.events += 1;
@@ -202,6 +223,10 @@ impl Watch {
     pub(crate) fn end(&mut self, end: End) {
         if std::mem::replace(&mut self.ended, true) {
             return;
+        }
+        // The book first: who waits for the end may read it at once.
+        if let Some(bill) = self.bill.take() {
+            lock(&self.journal.book).push(bill.line(self.id, self.vendor, self.status, end, self.events));
         }
         let now = self.journal.now_ms();
         self.journal.change(self.id, |seen| {
@@ -273,7 +298,7 @@ mod tests {
     #[test]
     fn a_watch_dropped_early_says_that_the_client_left() {
         let journal = Arc::default();
-        let watch = open(&journal, r#"{"a":1}"#);
+        let mut watch = open(&journal, r#"{"a":1}"#);
         watch.event();
         drop(watch);
         let seen = &journal.all()[0];

@@ -24,6 +24,8 @@ pub struct Shipper {
     reached: Position,
     /// The calls that were sent and have not ended, and in which segment they began.
     open: HashMap<CallId, u64, RandomState>,
+    /// Whether the segments of earlier processes stay.
+    keeps_earlier: bool,
 }
 
 impl Shipper {
@@ -53,7 +55,16 @@ impl Shipper {
             .with_alert());
         }
         let reader = journal.read(reached);
-        Ok(Self { journal, books, copies: Vec::new(), clock, reader, reached, open: HashMap::default() })
+        Ok(Self {
+            journal,
+            books,
+            copies: Vec::new(),
+            clock,
+            reader,
+            reached,
+            open: HashMap::default(),
+            keeps_earlier: false,
+        })
     }
 
     /// Also hands every stretch to `copy`, before the books have it: so that it has every record, some of them more than
@@ -62,6 +73,19 @@ impl Shipper {
     pub fn with_copy(mut self, copy: Arc<dyn BillingSink>) -> Self {
         self.copies.push(copy);
         self
+    }
+
+    /// Keeps the segments of earlier processes, taken over or not, until [`Shipper::forget_earlier`]: they are all that
+    /// says who has written here, and so what these have borrowed.
+    #[must_use]
+    pub const fn keeping_earlier(mut self) -> Self {
+        self.keeps_earlier = true;
+        self
+    }
+
+    /// What earlier processes had borrowed was given back: their segments may go.
+    pub const fn forget_earlier(&mut self) {
+        self.keeps_earlier = false;
     }
 
     /// Takes over what there is, up to [`Shipper::STRETCH`] calls; how many those were.
@@ -112,9 +136,10 @@ impl Shipper {
         self.books.settle(Settlement { node, from: self.reached, to, calls, at }).await
     }
 
-    /// Where the books have come to.
+    /// Before this everything that the books have to know is in them. Further than what they say themselves where
+    /// nothing has ended since.
     pub const fn reached(&self) -> Position {
-        self.reached
+        self.reader.position()
     }
 
     /// Whether all that is in the journal is in the books.
@@ -177,6 +202,9 @@ impl Shipper {
 
     /// Deletes the segments that nobody needs: the books have them, and no call began in them that has not ended.
     fn trim(&mut self, reached: Position) {
+        if self.keeps_earlier {
+            return;
+        }
         let needed = self.open.values().copied().min().unwrap_or(u64::MAX).min(reached.segment);
         if let Err(error) = self.journal.trim(needed) {
             tracing::warn!(%error, "segments of the journal that are in the books could not be deleted");

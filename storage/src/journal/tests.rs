@@ -275,3 +275,48 @@ proptest! {
         prop_assert!(entry::read(&bytes).is_err());
     }
 }
+
+/// As [`open`], of a folder whose last user may still be looking after it.
+async fn open_again(folder: &Path) -> (FileJournal, Recovered) {
+    loop {
+        match FileJournal::open(small(folder), &ManualClock::default()).await {
+            Ok(opened) => return opened,
+            Err(error) => assert!(error.to_string().contains("another process"), "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A process that was killed when all was taken over leaves nothing to take over, and what it had borrowed still has to
+/// go back: the next one has to know that the books are there, and who it was until then.
+#[tokio::test]
+async fn after_a_kill_without_anything_to_take_over_the_books_are_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (books, clock) = (Arc::new(crate::memory::MemoryBooks::new()), Arc::new(ManualClock::default()));
+    let run = {
+        let (journal, _) = open_again(folder.path()).await;
+        journal.settled(&record(1), &[]);
+        let mut shipper = Shipper::new(journal.clone(), books.clone(), clock.clone()).await.unwrap();
+        assert_eq!(shipper.tick().await.unwrap(), 1);
+        assert!(shipper.reached() >= journal.end());
+        journal.run()
+    };
+    for _ in 0..2 {
+        let (journal, recovered) = open_again(folder.path()).await;
+        assert!(recovered.runs.contains(&run), "killed again before it gave back what that one had borrowed");
+        let shipper = Shipper::new(journal.clone(), books.clone(), clock.clone()).await.unwrap();
+        let mut shipper = shipper.keeping_earlier();
+        let begin = journal.end();
+        assert!(shipper.reached() < begin);
+        assert_eq!(shipper.tick().await.unwrap(), 0);
+        assert!(shipper.reached() >= begin, "{} < {begin}", shipper.reached());
+    }
+    let (journal, recovered) = open_again(folder.path()).await;
+    assert_eq!(recovered.runs.len(), 3);
+    let mut shipper = Shipper::new(journal.clone(), books, clock).await.unwrap().keeping_earlier();
+    shipper.forget_earlier();
+    journal.settled(&record(2), &[]);
+    assert_eq!(shipper.tick().await.unwrap(), 1);
+    drop((shipper, journal));
+    assert_eq!(open_again(folder.path()).await.1.runs.len(), 1);
+}

@@ -14,6 +14,8 @@ mod lender;
 mod refusal;
 mod resolved;
 mod slice;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 use std::fmt::Debug;
@@ -23,15 +25,15 @@ use std::time::Duration;
 
 use aihub_core::commerce::RunId;
 use aihub_core::quota::{Amounts, Ask, Unit, Window};
-use aihub_core::{CallId, Clock, Error, ErrorKind, Money, QuotaPolicy, Reservation, Result};
+use aihub_core::{CallId, Clock, Error, ErrorKind, Money, QuotaPolicy, Reservation, Result, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use tokio::sync::Mutex;
 
-pub(crate) use lender::{SILENT, share};
 pub use lender::{Lender, Lent, Return, Wish};
+pub(crate) use lender::{SILENT, share};
 use resolved::{Resolved, Resolver};
 use slice::Slice;
 pub use tick::Tick;
@@ -119,7 +121,7 @@ impl LeasedQuota {
 }
 
 impl Shared {
-    fn slice(&self, window: &Window, ends_at: Option<aihub_core::Timestamp>) -> Arc<Slice> {
+    fn slice(&self, window: &Window, ends_at: Option<Timestamp>) -> Arc<Slice> {
         if let Some(known) = self.slices.get(window) {
             return Arc::clone(&known);
         }
@@ -146,7 +148,7 @@ impl Shared {
     }
 
     /// Borrows what is missing, and takes; or says what is in the way.
-    async fn borrow(&self, ask: &Ask, resolved: &Resolved, least: &[i64], most: &[i64]) -> Result<Vec<i64>> {
+    async fn borrow(self: &Arc<Self>, resolved: &Arc<Resolved>, least: &[i64], most: &[i64]) -> Result<Vec<i64>> {
         let now = self.clock.elapsed();
         if let Some(place) = (0..least.len()).find(|place| resolved.slices[*place].is_known_empty(least[*place], now)) {
             return Err(self.refusal(resolved, place, most[place], &resolved.standing(place)));
@@ -164,12 +166,7 @@ impl Shared {
                 if resolved.slices.iter().any(|slice| slice.has_shed()) {
                     self.give_back(resolved.slices.iter().map(|slice| (slice, false, None))).await?;
                 }
-                let wishes = resolved.wishes(least, most, &asked);
-                let lent = self.lender.borrow(self.run, wishes, self.clock.now()).await?;
-                self.seen_at_ms.store(millis(self.clock.elapsed()), Ordering::Release);
-                for (slice, lent) in resolved.slices.iter().zip(&lent) {
-                    slice.put(lent.amount);
-                }
+                let lent = self.lent(resolved, resolved.wishes(least, most, &asked)).await?;
                 if let Some(taken) = self.take(resolved, least, most) {
                     return Ok(taken);
                 }
@@ -193,6 +190,19 @@ impl Shared {
         }
     }
 
+    /// Borrows, in a task of its own: a caller who leaves at the wrong moment would leave behind what is written down as
+    /// lent and is in nobody's slice, and others would be refused for it until this process ends.
+    async fn lent(self: &Arc<Self>, resolved: &Arc<Resolved>, wishes: Vec<Wish>) -> Result<Vec<Lent>> {
+        let (shared, resolved) = (Arc::clone(self), Arc::clone(resolved));
+        let lending = tokio::spawn(async move {
+            let lent = shared.lender.borrow(shared.run, wishes, shared.clock.now()).await?;
+            shared.seen_at_ms.store(millis(shared.clock.elapsed()), Ordering::Release);
+            resolved.slices.iter().zip(&lent).for_each(|(slice, lent)| slice.put(lent.amount));
+            Ok(lent)
+        });
+        lending.await.unwrap_or_else(|error| Err(unfinished(error)))
+    }
+
     fn refusal(&self, resolved: &Resolved, place: usize, asked: i64, standing: &Lent) -> Error {
         let left = left(standing, &resolved.slices[place]).max(0);
         refusal::refuse(&resolved.limits[place], standing.limit, left, asked)
@@ -203,7 +213,7 @@ impl Shared {
         self.clock.elapsed().saturating_sub(seen) >= TERM
     }
 
-    async fn decide(&self, ask: &Ask) -> Result<Hold> {
+    async fn decide(self: &Arc<Self>, ask: &Ask) -> Result<Hold> {
         let resolved = self.resolver.resolve(ask, |window, ends_at| self.slice(window, ends_at));
         let of = |amounts: &Amounts| resolved.limits.iter().map(|limit| amounts.of(limit.window.unit)).collect();
         let (most, least): (Result<Vec<i64>>, Result<Vec<i64>>) = (of(&ask.most), of(&ask.least));
@@ -211,7 +221,7 @@ impl Shared {
         let taken = match self.take(&resolved, &most, &most) {
             Some(taken) => taken,
             None if self.is_cut_off() => return Err(cut_off()),
-            None => self.borrow(ask, &resolved, &least, &most).await?,
+            None => self.borrow(&resolved, &least, &most).await?,
         };
         let mut reservation = Reservation::of(ask);
         reservation.windows = Arc::clone(&resolved.windows);
@@ -229,7 +239,7 @@ impl Shared {
         Ok(Hold::Held(resolved, taken.into(), reservation))
     }
 
-    async fn end(&self, call: CallId, used: impl Fn(Unit, i64) -> i64 + Send) {
+    async fn end(self: &Arc<Self>, call: CallId, used: impl Fn(Unit, i64) -> i64 + Send) {
         // No hold: it was settled before. Doing nothing is what makes settling idempotent.
         let Some((_, Hold::Held(resolved, taken, _))) = self.holds.remove_if(&call, |_, hold| !hold.is_asking()) else {
             return;
@@ -245,13 +255,11 @@ impl Shared {
 
     /// Borrows what was used beyond what this process has, as far as there is something left. The rest is a debt: what
     /// calls that still run give back is counted against it.
-    async fn cover(&self, resolved: &Resolved) -> Result<()> {
+    async fn cover(self: &Arc<Self>, resolved: &Arc<Resolved>) -> Result<()> {
         let debts: Vec<i64> = resolved.slices.iter().map(|slice| slice.free().min(0).saturating_neg()).collect();
         let least: Vec<i64> = debts.iter().map(|debt| (*debt).min(1)).collect();
         let wishes = resolved.wishes_of(&least, &debts);
-        let lent = self.lender.borrow(self.run, wishes, self.clock.now()).await?;
-        resolved.slices.iter().zip(lent).for_each(|(slice, lent)| slice.put(lent.amount));
-        Ok(())
+        self.lent(resolved, wishes).await.map(drop)
     }
 }
 
@@ -306,6 +314,14 @@ impl QuotaPolicy for LeasedQuota {
         self.0.end(reservation.call, |_, _| 0).await;
         Ok(())
     }
+}
+
+#[cold]
+fn unfinished(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Unavailable, "What is left of a limit could not be found out: try again shortly")
+        .with_code("quota_unavailable")
+        .with_alert()
+        .with_source(error)
 }
 
 #[cold]

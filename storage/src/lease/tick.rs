@@ -42,12 +42,9 @@ impl LeasedQuota {
         shared.resolver.forget_before(now);
         let elapsed = shared.clock.elapsed();
         let slices: Vec<Arc<Slice>> = shared.slices.iter().map(|slice| Arc::clone(&slice)).collect();
-        let done = |slice: &Slice| {
-            slice.ends_at.is_some_and(|end| end <= now) || slice.idle_for(elapsed) >= Tick::IDLE
-        };
-        let answers = |slice: &Slice| {
-            asked_for.iter().find(|(window, _)| *window == slice.window).map(|(_, number)| *number)
-        };
+        let done = |slice: &Slice| slice.ends_at.is_some_and(|end| end <= now) || slice.idle_for(elapsed) >= Tick::IDLE;
+        let answers =
+            |slice: &Slice| asked_for.iter().find(|(window, _)| *window == slice.window).map(|(_, number)| *number);
         let back = slices.iter().map(|slice| (slice, done(slice), answers(slice)));
         let given_back = shared.give_back(back).await?;
         // Nobody has the slice of a period that has ended but the map and this list.
@@ -70,23 +67,28 @@ impl LeasedQuota {
 }
 
 impl Shared {
+    /// In a task of its own, as it is borrowed: what was taken out of the slices has to arrive.
     pub(super) async fn give_back<'a>(
-        &self,
+        self: &Arc<Self>,
         slices: impl Iterator<Item = (&'a Arc<Slice>, bool, Option<i64>)>,
     ) -> Result<usize> {
-        let (from, returns): (Vec<&Arc<Slice>>, Vec<Return>) =
-            slices.filter_map(|(slice, all, answers)| Some((slice, slice.returns(all, answers)?))).unzip();
+        let (from, returns): (Vec<Arc<Slice>>, Vec<Return>) =
+            slices.filter_map(|(slice, all, answers)| Some((Arc::clone(slice), slice.returns(all, answers)?))).unzip();
         if returns.is_empty() {
             return Ok(0);
         }
         let count = returns.len();
-        let gone = self.lender.give_back(self.run, returns.clone()).await;
-        from.iter().zip(&returns).for_each(|(slice, returns)| slice.returned(returns));
-        if gone.is_err() {
-            for (slice, returns) in from.iter().zip(&returns) {
-                slice.keep_used(returns);
+        let shared = Arc::clone(self);
+        let giving = tokio::spawn(async move {
+            let gone = shared.lender.give_back(shared.run, returns.clone()).await;
+            from.iter().zip(&returns).for_each(|(slice, returns)| slice.returned(returns));
+            if gone.is_err() {
+                for (slice, returns) in from.iter().zip(&returns) {
+                    slice.keep_used(returns);
+                }
             }
-        }
-        gone.map(|()| count)
+            gone
+        });
+        giving.await.unwrap_or_else(|error| Err(super::unfinished(error))).map(|()| count)
     }
 }

@@ -244,7 +244,7 @@ async fn a_journal_reaches_the_books_whole_and_once_also_through_an_end_in_the_m
     let (_database, books) = sqlite().await;
     let books: Arc<SqlBooks> = Arc::new(books);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let settings = || JournalSettings { segment_bytes: 64 << 10, ..JournalSettings::new(folder.path()) };
+    let settings = || JournalSettings { segment_bytes: 1 << 20, ..JournalSettings::new(folder.path()) };
     let people = people();
     let mut written = BTreeSet::new();
     for round in 0..4_u64 {

@@ -77,7 +77,7 @@ impl Bench {
                 gemini_key: "bench".to_owned(),
             }),
             cpu: Some(SUBJECT_CPU),
-            settings: &[],
+            settings: Vec::new(),
         };
         let proxy = bare_proxy(&setting)?;
         let gateway = if options.calibrate { bare_proxy(&setting)? } else { server(&setting)? };

@@ -25,7 +25,10 @@ pub(super) struct Postgres {
     pub(super) authority: PathBuf,
     /// The program of the server.
     pub(super) program: PathBuf,
-    pub(super) running: Running,
+    pub(super) running: Option<Running>,
+    port: u16,
+    certificates: tls::Files,
+    log: PathBuf,
 }
 
 impl Postgres {
@@ -36,31 +39,59 @@ impl Postgres {
         initialise(scratch, &programs, &password, log)?;
         let files = tls::issue(scratch, log.to_path_buf())?;
         let port = free_port()?;
+        let program = programs.join("postgres");
+        let mut postgres = Self {
+            url: url(&password, port),
+            authority: files.authority.clone(),
+            program,
+            running: None,
+            port,
+            certificates: files,
+            log: log.to_path_buf(),
+        };
+        postgres.serve(scratch)?;
+        postgres.client("createdb").env("PGPASSWORD", &password).arg(NAME).run(START)?;
+        Ok(postgres)
+    }
+
+    /// Ends it at once, every session with it, as a crash would: what was committed is on the disk.
+    pub(super) fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// An error once it has ended without being asked to.
+    pub(super) fn still(&mut self) -> Result {
+        self.running.as_mut().map_or(Ok(()), Running::still)
+    }
+
+    /// Starts it, on what is in the folder, and waits until it answers.
+    pub(super) fn serve(&mut self, scratch: &Scratch) -> Result {
         let setting = |name: &str, value: String| ["-c".to_owned(), format!("{name}={value}")];
         // Immediate shutdown by QUIT ends busy sessions and writes nothing down; TERM would wait for every client. What
         // is on the disk goes anyway. `fsync` stays on: tests judge what a commit promises, and what it costs.
         let mut running = scratch
-            .program(programs.join("postgres"))
+            .program(&self.program)
             .arg("-D")
             .arg(scratch.path("data"))
-            .args(["-p".to_owned(), port.to_string()])
+            .args(["-p".to_owned(), self.port.to_string()])
             .args(setting("listen_addresses", "127.0.0.1".to_owned()))
             .args(setting("unix_socket_directories", scratch.path("").display().to_string()))
             .args(setting("max_connections", CONNECTIONS.to_string()))
             .args(setting("ssl", "on".to_owned()))
-            .args(setting("ssl_cert_file", files.certificate.display().to_string()))
-            .args(setting("ssl_key_file", files.key.display().to_string()))
+            .args(setting("ssl_cert_file", self.certificates.certificate.display().to_string()))
+            .args(setting("ssl_key_file", self.certificates.key.display().to_string()))
             .stopped_by("QUIT")
-            .log(log)
+            .log(&self.log)
             .start()?;
-        let client = |name: &str| {
-            let program = Program::new(programs.join(name)).args(["--host", "127.0.0.1", "--username", NAME]);
-            program.args(["--port".to_owned(), port.to_string()]).log(log)
-        };
-        running.until(START, Duration::from_millis(100), || client("pg_isready").run(START).is_ok())?;
-        client("createdb").env("PGPASSWORD", &password).arg(NAME).run(START)?;
-        let program = programs.join("postgres");
-        Ok(Self { url: url(&password, port), authority: files.authority, program, running })
+        running.until(START, Duration::from_millis(100), || self.client("pg_isready").run(START).is_ok())?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// One of its clients, told where it is.
+    fn client(&self, name: &str) -> Program {
+        let program = Program::new(self.program.with_file_name(name)).args(["--host", "127.0.0.1", "--username", NAME]);
+        program.args(["--port".to_owned(), self.port.to_string()]).log(&self.log)
     }
 }
 

@@ -6,7 +6,7 @@ use super::tally;
 use crate::hub::{Setting, VENDOR_KEYS, Vendors};
 use crate::place::{self, Profile};
 use crate::process::{Env, Program, free_port};
-use crate::{Result, setup};
+use crate::{Result, setup, torture};
 
 /// Something that passes or fails as a whole.
 pub(crate) struct Suite {
@@ -69,6 +69,11 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "example: a billing sink from outside",
         run: Run::Alone(|| example("custom-billing-sink")),
     },
+    Suite {
+        name: "torture",
+        about: "servers killed under load, and every book compared",
+        run: Run::Alone(torture::short),
+    },
     Suite { name: "demo", about: "the demo, its printed curl lines really run", run: Run::Alone(demo) },
     Suite { name: "docs", about: "the documentation, warnings refused", run: Run::Alone(docs) },
 ];
@@ -126,7 +131,7 @@ fn against_a_server(name: &str, suite: impl FnOnce(&Env) -> Result<String>) -> R
         port: free_port()?,
         vendors: addresses,
         cpu: None,
-        settings: SUITE_SETTINGS,
+        settings: SUITE_SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     }
     .start()?;
     let env = [

@@ -55,14 +55,35 @@ impl Hub {
         Self::started(tempfile::tempdir().unwrap(), environment)
     }
 
+    /// The same, of a process that is not ended when a file would become larger than it may be: see
+    /// [`Hub::limit_files`].
+    pub(crate) fn start_deaf(environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hears = aihub(folder.path(), &["serve"]);
+        let mut deaf = Command::new("sh");
+        deaf.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#]).arg(hears.get_program()).args(hears.get_args());
+        deaf.current_dir(folder.path());
+        for (name, value) in hears.get_envs() {
+            match value {
+                Some(value) => deaf.env(name, value),
+                None => deaf.env_remove(name),
+            };
+        }
+        Self::launched(folder, deaf, environment)
+    }
+
     /// A server with the defaults, over what is in this folder.
     pub(crate) fn start_in(folder: tempfile::TempDir) -> Self {
         Self::started(folder, &[])
     }
 
     fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+        let command = aihub(folder.path(), &["serve"]);
+        Self::launched(folder, command, environment)
+    }
+
+    fn launched(folder: tempfile::TempDir, mut command: Command, environment: &[(&str, &str)]) -> Self {
         let vendors = Vendors::start().unwrap();
-        let mut command = aihub(folder.path(), &["serve"]);
         command
             .env("OPENROUTER_API_KEY", aihub_vendors::OPENROUTER_KEY)
             .env("GEMINI_API_KEY", aihub_vendors::GEMINI_KEY)
@@ -118,6 +139,14 @@ impl Hub {
     pub(crate) fn kill(&self) {
         let killed = Command::new("kill").arg("-9").arg(self.process.id().to_string()).status().unwrap();
         assert!(killed.success());
+    }
+
+    /// Lets no file of the process become larger than so many bytes, as a full disk would: what is longer stays, and
+    /// cannot be written on.
+    pub(crate) fn limit_files(&self, bytes: &str) {
+        let process = self.process.id().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={bytes}:")]).status().unwrap();
+        assert!(limited.success());
     }
 
     /// Asks the process to stop, the way a service manager does.

@@ -1,6 +1,7 @@
 //! The vendors over their socket, without anybody's SDK: faults, the journal, and the end of it all.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod book;
 mod faults;
 mod shapes;
 

@@ -158,10 +158,13 @@ impl SqlBooks {
                 .and(leases::span.eq(windows::span))
                 .and(leases::starts_at.eq(windows::starts_at))),
         );
-        let query = joined
-            .filter(leases::run.eq(Id(run)))
-            .filter(windows::recall.gt(leases::answered))
-            .select((windows::subject, windows::unit, windows::span, windows::starts_at, windows::recall));
+        let query = joined.filter(leases::run.eq(Id(run))).filter(windows::recall.gt(leases::answered)).select((
+            windows::subject,
+            windows::unit,
+            windows::span,
+            windows::starts_at,
+            windows::recall,
+        ));
         let rows: Vec<(String, String, String, At, i64)> = on!(self.database.read, |conn| query.load(conn))?;
         let asked_for = |(subject, unit, span, starts_at, number): &(String, String, String, At, i64)| {
             Some((window(subject, unit, span, *starts_at)?, *number))
