@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::process::Program;
 use crate::test::suites::LEFT_OFF;
-use crate::{Result, helped, layout, place};
+use crate::{Result, failures, helped, layout, place};
 
 const HELP: &str = "Usage: cargo xtask lint [NAME...]
 
@@ -14,6 +14,7 @@ Runs all of these, or the named ones, and fails when one does:
   fmt      cargo fmt --all --check
   layout   cargo xtask layout
   files    names and sizes of files, and paths of somebody's machine in them
+  failures docs/FAILURES.md says what the tests do
   deny     cargo deny check bans licenses sources, when cargo-deny is installed
   clippy   cargo clippy --workspace --all-targets, with the features of sinks, -- -D warnings";
 
@@ -27,10 +28,11 @@ pub(crate) fn main(args: &[String]) -> Result {
     if helped(args, HELP) {
         return Ok(());
     }
-    let checks: [Check; 5] = [
+    let checks: [Check; 6] = [
         ("fmt", || Program::cargo().args(["fmt", "--all", "--check"]).run(PATIENCE)),
         ("layout", || layout::main(&[])),
         ("files", || files::check(&place::root())),
+        ("failures", failures::check),
         ("deny", deny),
         ("clippy", || {
             let program = Program::cargo().args(["clippy", "--workspace", "--all-targets", "--features", LEFT_OFF]);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod failures;
 mod hub;
 mod layout;
 mod lint;
@@ -54,6 +55,7 @@ const CHORES: &[Chore] = &[
     Chore { name: "test", about: "run every suite of the repository, or the named ones", run: test::main },
     Chore { name: "lint", about: "formatting, clippy, layout, names and sizes of files", run: lint::main },
     Chore { name: "layout", about: "check which package may depend on which", run: layout::main },
+    Chore { name: "failures", about: "write docs/FAILURES.md from the tests", run: failures::main },
     Chore { name: "bench", about: "measure the server against a bare proxy, or the stores", run: bench::main },
     Chore {
         name: "torture",

@@ -64,6 +64,7 @@ async fn what_is_written_is_read_in_its_order() {
     assert_eq!((&settled.record, settled.windows.len(), settled.held_by), (&end, 1, None));
 }
 
+// failure: process | killed while a call is with a vendor | the next start settles it as far as its answer had come, marked `recovered`
 #[tokio::test]
 async fn a_call_without_an_end_is_found_with_its_last_mark() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,6 +96,7 @@ async fn a_call_without_an_end_is_found_with_its_last_mark() {
     assert_eq!(open(small(folder.path())).await.1.unsettled.len(), 1);
 }
 
+// failure: process | killed while it writes the journal | the torn tail is cut; every whole entry counts
 #[tokio::test]
 async fn cut_at_any_byte_every_whole_entry_is_still_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,6 +119,7 @@ async fn cut_at_any_byte_every_whole_entry_is_still_there() {
     }
 }
 
+// failure: journal | damaged in the middle | the start is refused, with the file, the byte and how much stands behind it
 #[tokio::test]
 async fn damage_before_the_end_is_not_read_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -140,6 +143,7 @@ async fn damage_before_the_end_is_not_read_over() {
     assert_eq!(open(small(folder.path())).await.1.unsettled.len(), 3);
 }
 
+// failure: journal | full | new calls 503 `metering_unavailable`; taken again as soon as the store has taken it over
 #[tokio::test]
 async fn a_journal_that_nobody_takes_over_is_full_and_one_that_is_taken_over_is_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,6 +172,7 @@ async fn a_journal_that_nobody_takes_over_is_full_and_one_that_is_taken_over_is_
     assert!(all(&journal).len() < written);
 }
 
+// failure: journal | full while calls run | they end; their room was set aside
 #[tokio::test]
 async fn running_calls_end_in_a_journal_that_is_full() {
     let folder = tempfile::tempdir().unwrap();
@@ -182,6 +187,7 @@ async fn running_calls_end_in_a_journal_that_is_full() {
     assert_eq!((read.len(), end.record.user_agent.as_ref().unwrap().len()), (running, 512));
 }
 
+// failure: journal | in use by another process | the start is refused
 #[tokio::test]
 async fn one_process_writes() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,6 +209,7 @@ async fn many_wait_for_the_disk_together() {
     assert_eq!(all(&journal).len(), 100);
 }
 
+// failure: journal | a write fails | kept in memory, nothing is admitted, written into a new segment
 #[tokio::test]
 async fn a_failed_write_is_kept_and_goes_into_another_segment() {
     let folder = tempfile::tempdir().unwrap();

@@ -132,6 +132,7 @@ proptest! {
     }
 }
 
+// failure: books | a stretch is delivered twice, or too early | nothing changes; the books say where they are
 #[tokio::test]
 async fn a_stretch_is_taken_once_and_only_where_the_books_are() {
     let (_folder, books) = sqlite().await;
@@ -145,6 +146,7 @@ async fn a_stretch_is_taken_once_and_only_where_the_books_are() {
     no_drift(&books, "after two stretches").await;
 }
 
+// failure: books | usage that was never posted | `aihub audit` exits 1 and names it
 #[tokio::test]
 async fn drift_is_found() {
     let folder = tempfile::tempdir().unwrap();

@@ -43,6 +43,7 @@ async fn completed(mut hub: Hub, database: &Database) -> i64 {
     client.query_one(query, &[]).await.unwrap().get(0)
 }
 
+// failure: disk | takes nothing | new calls 503 `metering_unavailable`, readiness red; what runs ends and is booked
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_takes_nothing_stops_the_sale_and_nothing_that_runs() {
     let database = Database::new().await;
@@ -71,6 +72,7 @@ async fn a_disk_that_takes_nothing_stops_the_sale_and_nothing_that_runs() {
     assert_eq!(completed(hub, &database).await, 2, "the stream that ended meanwhile, and the call after it");
 }
 
+// failure: store | away until the journal is full | 503 for new calls; everything is booked when it is back
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_nobody_takes_over_fills_up_and_everything_in_it_is_booked_in_the_end() {
     let database = Database::new().await;

@@ -125,6 +125,7 @@ async fn revoked_on_one_is_refused_on_all_within_a_second() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
+// failure: Postgres | its notifications are cut | a revoked key stops within a second all the same
 #[tokio::test]
 async fn also_while_the_listener_is_cut_again_and_again() {
     let database = Database::new().await;
@@ -160,6 +161,7 @@ async fn redis() -> (Wire, String) {
 }
 
 /// With keys shared in Redis, with Redis alone to tell, and with Redis gone before the revocation.
+// failure: Redis | stopped or silent | a revoked key stops within a second all the same
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn also_with_redis_and_with_redis_stopped() {
     let database = Database::new().await;
@@ -269,6 +271,7 @@ async fn becomes(hub: &Hub, status: StatusCode) {
 
 /// A restart and a silence of the database: refused with one clear error meanwhile, alive all the time, and well
 /// again without a restart of ours. On several threads: one waits for the server's start, another carries the wire.
+// failure: Postgres | away | keys that are cached work for a second, then 503; readiness is red; found again without a restart
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_goes_away_is_missed_and_found_again() {
     let database = Database::new().await;

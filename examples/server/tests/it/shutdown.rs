@@ -17,6 +17,7 @@ async fn a_running_stream_is_finished_before_the_process_ends() {
     assert_eq!(hub.wait(), Some(0));
 }
 
+// failure: process | stopped while an answer runs longer than the drain | cut, and booked
 #[tokio::test]
 async fn a_stream_longer_than_the_drain_is_cut_and_still_recorded() {
     let hub = Hub::start_with(&[("AIHUB_SERVER__DRAIN_TIMEOUT_S", "0")]);

@@ -22,6 +22,7 @@ fn listed(folder: &Path) -> String {
 }
 
 /// Processes that are killed at any moment of their work: what they said was done, is.
+// failure: process | killed while it writes SQLite | what was answered is there; the file is whole
 #[test]
 fn what_was_answered_survives_kill_9() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,6 +59,7 @@ fn what_was_answered_survives_kill_9() {
 }
 
 /// A server that is killed while it answers serves again on the same file.
+// failure: process | killed | serves again on the same files
 #[tokio::test]
 async fn a_server_that_was_killed_serves_again() {
     let hub = Hub::start();
@@ -73,6 +75,7 @@ async fn a_server_that_was_killed_serves_again() {
     assert_eq!(response.status(), http::StatusCode::OK);
 }
 
+// failure: SQLite | disk full | one clear error, nothing half done
 #[test]
 fn a_full_disk_is_one_clear_error_and_nothing_half_done() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,6 +91,7 @@ fn a_full_disk_is_one_clear_error_and_nothing_half_done() {
     assert_eq!(listed(folder.path()), before);
 }
 
+// failure: SQLite | damaged file | `aihub check` names it
 #[test]
 fn a_damaged_file_is_found_by_check_and_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,6 +50,7 @@ async fn nobody_at_the_address_is_told() {
 }
 
 /// Accepts, reads, and never answers.
+// failure: Postgres | silent | given up after `store.statement_timeout_ms`
 #[tokio::test]
 async fn a_server_that_says_nothing_is_not_waited_for() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,6 +65,7 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     assert!(error.message().contains("has not answered"), "{error}");
 }
 
+// failure: Postgres | connections cut | made anew
 #[tokio::test]
 async fn connections_that_were_cut_are_made_anew() {
     let schema = Schema::new().await;
@@ -89,6 +91,7 @@ async fn connections_that_were_cut_are_made_anew() {
     }
 }
 
+// failure: Postgres | no connection free | 503 after `store.acquire_timeout_ms`
 #[tokio::test]
 async fn a_pool_with_nothing_free_refuses_in_its_time() {
     let schema = Schema::new().await;
@@ -120,6 +123,7 @@ async fn a_pool_with_nothing_free_refuses_in_its_time() {
     assert!(keys.find(&new.hash).await.unwrap().unwrap().revoked_at.is_some());
 }
 
+// failure: Postgres | a lock held by others | ended by the server in time
 #[tokio::test]
 async fn a_statement_that_waits_too_long_is_ended_by_the_server() {
     let schema = Schema::new().await;

@@ -39,6 +39,7 @@ async fn refused(rates: &RedisRates) -> Duration {
     begun.elapsed()
 }
 
+// failure: Redis | restarted | used again
 #[tokio::test]
 async fn a_server_that_was_started_again_is_used_again() {
     let mut server = Server::start().await;
@@ -57,6 +58,7 @@ async fn a_server_that_was_started_again_is_used_again() {
     assert_eq!(rates.take("subject", RATE).await.unwrap().remaining, 999, "what it held is lost");
 }
 
+// failure: Redis | silent | requests with a rate are refused (503) within `redis.deadline_ms`
 #[tokio::test]
 async fn no_call_outlasts_its_deadline_when_nobody_answers() {
     let wire = Wire::to_nobody().await;
@@ -120,6 +122,7 @@ async fn a_server_that_forgot_its_scripts_is_told_them_again() {
     }
 }
 
+// failure: Redis | full | 503: a limit that cannot be evaluated refuses
 #[tokio::test]
 async fn a_full_server_refuses() {
     let server = Server::start().await;
