@@ -56,9 +56,10 @@ impl Record {
         self.detail.discarded.values().filter_map(Value::as_u64).sum()
     }
 
-    /// Whether it counts in windows of calls.
+    /// Whether it counts in windows of calls: whoever was let off counts nowhere.
     pub(super) fn counts(&self) -> bool {
-        self.outcome == "completed" || self.prompt + self.completion > 0
+        let waived = self.flags & 16 != 0;
+        !waived && (self.outcome == "completed" || self.prompt + self.completion > 0)
     }
 }
 

@@ -32,13 +32,15 @@ pub(super) struct Answer {
     pub(super) call: Option<String>,
     /// The tokens of prompt and answer, as the answer says them.
     pub(super) usage: Option<(u64, u64)>,
+    /// Whether it is one that was given before.
+    pub(super) is_replayed: bool,
     /// The error's code.
     pub(super) code: String,
 }
 
 impl Answer {
     const fn none(end: End) -> Self {
-        Self { end, status: 0, call: None, usage: None, code: String::new() }
+        Self { end, status: 0, call: None, usage: None, is_replayed: false, code: String::new() }
     }
 }
 
@@ -46,16 +48,17 @@ impl Answer {
 #[derive(Debug)]
 pub(super) struct Sent(Option<TcpStream>);
 
-/// Sends a POST.
-pub(super) fn send(port: u16, path: &str, key: &str, agent: &str, body: &str) -> Sent {
+/// Sends a POST; `again` is the `Idempotency-Key` of one that may be sent again.
+pub(super) fn send(port: u16, path: &str, key: &str, agent: &str, again: Option<&str>, body: &str) -> Sent {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let open = || -> std::io::Result<TcpStream> {
         let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
+        let again = again.map(|name| format!("idempotency-key: {name}\r\n")).unwrap_or_default();
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
-             user-agent: {agent}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             user-agent: {agent}\r\n{again}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         socket.write_all(request.as_bytes())?;
@@ -103,6 +106,7 @@ fn read(bytes: &[u8]) -> Answer {
         status: crate::probe::status(&head),
         call: field("x-request-id"),
         usage: usage(&body),
+        is_replayed: field("idempotent-replayed").is_some(),
         code: code(&body),
     }
 }

@@ -31,9 +31,11 @@ pub(super) enum Kind {
     Error,
     /// The same bytes twice, at the same time.
     Twice,
+    /// The same under one `Idempotency-Key`, again and again, of whichever server.
+    Repeated,
 }
 
-const KINDS: [(usize, Kind); 13] = [
+const KINDS: [(usize, Kind); 14] = [
     (20, Kind::Plain),
     (10, Kind::Gemini),
     (20, Kind::Stream),
@@ -47,6 +49,7 @@ const KINDS: [(usize, Kind); 13] = [
     (4, Kind::Cut),
     (4, Kind::Error),
     (5, Kind::Twice),
+    (8, Kind::Repeated),
 ];
 
 impl fmt::Display for Kind {
@@ -65,6 +68,7 @@ impl fmt::Display for Kind {
             Self::Cut => "vendor breaks off",
             Self::Error => "vendor's error event",
             Self::Twice => "sent twice",
+            Self::Repeated => "repeated by its key",
         })
     }
 }
@@ -121,12 +125,24 @@ impl Load {
         let port = self.ports[chance.below(self.ports.len())];
         let mark = format!("call-{}-{}-end", self.seed, self.serial.fetch_add(1, Ordering::Relaxed));
         let (path, body) = request(kind, &mark, chance);
-        let most = (kind == Kind::Leaves).then(|| if chance.below(4) == 0 { 0 } else { chance.below(6_000) });
+        let agent = format!("torture {mark}");
+        let most = |chance: &mut Chance| if chance.below(4) == 0 { 0 } else { chance.below(6_000) };
+        let call = |answer| Call { mark: mark.clone(), kind, key, answer };
+        let secret = &self.keys[key].1;
+        if kind == Kind::Repeated {
+            let repeat = |_| {
+                let port = self.ports[chance.below(self.ports.len())];
+                let most = (chance.below(3) == 0).then(|| most(chance));
+                let answer = exchange::send(port, path, secret, &agent, Some(&mark), &body).answer(most);
+                thread::sleep(chance.pause(0, 200));
+                call(answer)
+            };
+            return (0..4).map(repeat).collect();
+        }
+        let most = (kind == Kind::Leaves).then(|| most(chance));
         let times = if kind == Kind::Twice { 2 } else { 1 };
-        let sent: Vec<_> = (0..times)
-            .map(|_| exchange::send(port, path, &self.keys[key].1, &format!("torture {mark}"), &body))
-            .collect();
-        sent.into_iter().map(|sent| Call { mark: mark.clone(), kind, key, answer: sent.answer(most) }).collect()
+        let sent: Vec<_> = (0..times).map(|_| exchange::send(port, path, secret, &agent, None, &body)).collect();
+        sent.into_iter().map(|sent| call(sent.answer(most))).collect()
     }
 }
 
@@ -140,7 +156,7 @@ fn request(kind: Kind, mark: &str, chance: &mut Chance) -> (&'static str, String
         Kind::Gemini => (GEMINI, false, String::new()),
         Kind::Stream => (OPENAI, true, format!("[[events {}]]", chance.below(300))),
         Kind::GeminiStream => (GEMINI, true, format!("[[events {}]]", chance.below(300))),
-        Kind::Slow => {
+        Kind::Slow | Kind::Repeated => {
             let model = if chance.below(2) == 0 { OPENAI } else { GEMINI };
             (model, true, format!("[[events {}]] [[slow {}ms]]", 20 + chance.below(200), 5 + chance.below(30)))
         }

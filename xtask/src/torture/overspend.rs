@@ -124,7 +124,7 @@ fn body() -> String {
 
 fn ask(port: u16, key: &str) -> Timed {
     let began = now();
-    let answer = exchange::send(port, "/v1/chat/completions", key, "torture", &body()).answer(None);
+    let answer = exchange::send(port, "/v1/chat/completions", key, "torture", None, &body()).answer(None);
     Timed { began, ended: now(), answer }
 }
 
