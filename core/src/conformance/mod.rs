@@ -32,8 +32,8 @@
 #![expect(clippy::missing_panics_doc, reason = "a check fails by panicking")]
 
 pub mod billing_sink;
-pub mod idempotency_store;
 pub mod feed;
+pub mod idempotency_store;
 pub mod key_store;
 pub mod provider;
 pub mod quota_policy;

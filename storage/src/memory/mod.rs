@@ -4,9 +4,9 @@
 //! have nothing to do with each other.
 
 mod billing;
-mod feed;
 #[cfg(feature = "journal")]
 mod books;
+mod feed;
 mod idempotency;
 mod key;
 #[cfg(feature = "journal")]
@@ -18,8 +18,8 @@ mod secret;
 pub use billing::MemorySink;
 #[cfg(feature = "journal")]
 pub use books::MemoryBooks;
-pub use idempotency::MemoryIdempotency;
 pub use feed::MemoryFeed;
+pub use idempotency::MemoryIdempotency;
 pub use key::MemoryKeys;
 #[cfg(feature = "journal")]
 pub use quota::MemoryQuota;
