@@ -60,7 +60,7 @@ impl Hub {
         Self::started(folder, &[])
     }
 
-    fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
         let vendors = Vendors::start().unwrap();
         let mut command = aihub(folder.path(), &["serve"]);
         command

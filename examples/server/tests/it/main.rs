@@ -17,6 +17,7 @@ mod replicas;
 mod secrets;
 mod settings;
 mod shutdown;
+mod sinks;
 mod sqlite;
 mod stream;
 mod wire;
