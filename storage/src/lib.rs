@@ -37,5 +37,5 @@ pub use sink::{Deliveries, FanOut, JsonLines, LastUse};
 #[cfg(all(feature = "secrets", any(feature = "postgres", feature = "sqlite")))]
 pub use sql::SqlSecrets;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{Database, Migrate, PoolSettings, SqlBooks, SqlIdempotency, SqlKeys, SqlTerms, SqlUsage};
+pub use sql::{Database, Migrate, PoolSettings, SqlBooks, SqlFeed, SqlIdempotency, SqlKeys, SqlTerms, SqlUsage};
 pub use stores::{OpenSettings, Stores, open};

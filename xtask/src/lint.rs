@@ -5,7 +5,6 @@ mod files;
 use std::time::Duration;
 
 use crate::process::Program;
-use crate::test::suites::LEFT_OFF;
 use crate::{Result, failures, helped, layout, place};
 
 const HELP: &str = "Usage: cargo xtask lint [NAME...]
@@ -35,7 +34,7 @@ pub(crate) fn main(args: &[String]) -> Result {
         ("failures", failures::check),
         ("deny", deny),
         ("clippy", || {
-            let program = Program::cargo().args(["clippy", "--workspace", "--all-targets", "--features", LEFT_OFF]);
+            let program = Program::cargo().args(["clippy", "--workspace", "--all-targets"]);
             program.args(["--", "-D", "warnings"]).run(PATIENCE)
         }),
     ];

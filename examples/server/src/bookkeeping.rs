@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 use crate::settings::{self, Settings, SettingsError};
+use crate::sinks::{self, Sinks};
 use crate::{Stop, store};
 
 /// How long to leave books or lenders alone that fail.
@@ -29,6 +30,7 @@ pub(crate) struct Bookkeeping {
     lender: Arc<dyn Lender>,
     shipping: JoinHandle<()>,
     ticking: JoinHandle<()>,
+    sinks: Option<Sinks>,
     stop: CancellationToken,
     /// Where the journal is with `memory:`, which forgets everything.
     _folder: Option<TempDir>,
@@ -37,6 +39,7 @@ pub(crate) struct Bookkeeping {
 impl Bookkeeping {
     /// Opens the journal, settles what an earlier process left open, and starts.
     pub(crate) async fn start(settings: &Settings, parts: &Parts) -> Result<Self, Stop> {
+        let sinks = sinks::made(settings, parts).await?;
         let (folder, temporary) = folder(settings)?;
         let wrong = |error: aihub_core::Error| {
             SettingsError(format!("the setting `journal.folder` = {} is wrong: {error}", folder.display()))
@@ -56,6 +59,7 @@ impl Bookkeeping {
         Ok(Self {
             shipping: tokio::spawn(shipping.run()),
             ticking: tokio::spawn(tick(quota.clone(), stop.clone())),
+            sinks: Sinks::start(sinks, parts, journal.node()),
             journal,
             quota,
             lender: Arc::clone(&parts.lender),
@@ -99,6 +103,10 @@ impl Bookkeeping {
         };
         if tokio::time::timeout(within, all).await.is_err() {
             tracing::warn!("not all that was written is in the books: the next start goes on with it");
+        }
+        // Last: what has just come into the books may still be delivered.
+        if let Some(sinks) = self.sinks {
+            sinks.stop().await;
         }
     }
 }
@@ -189,10 +197,16 @@ fn journal_settings(settings: &settings::Journal, folder: &Path) -> JournalSetti
         folder: folder.to_owned(),
         segment_bytes: settings.segment_mib << 20,
         most_bytes: settings.most_mib << 20,
-        durability: match settings.durability {
-            settings::Durability::Process => Durability::Process,
-            settings::Durability::Disk => Durability::Disk,
-        },
+        durability: settings.durability.into(),
+    }
+}
+
+impl From<settings::Durability> for Durability {
+    fn from(durability: settings::Durability) -> Self {
+        match durability {
+            settings::Durability::Process => Self::Process,
+            settings::Durability::Disk => Self::Disk,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod secret_file;
 mod secrets;
 mod serve;
 mod settings;
+mod sinks;
 mod stack;
 mod store;
 mod telemetry;

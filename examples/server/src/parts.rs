@@ -14,10 +14,10 @@ use aihub_providers::catalogue::{self, Entry, Vendor};
 use aihub_providers::gemini::{Gemini, GeminiSettings};
 use aihub_providers::openai::OpenAi;
 use aihub_providers::openrouter::OpenRouter;
-use aihub_storage::CachedKeys;
 use aihub_storage::lease::Lender;
 use aihub_storage::redis::{Listening, Redis, RedisRates};
 use aihub_storage::sql::KeyWatch;
+use aihub_storage::{CachedKeys, Database};
 
 use crate::idempotency::Idempotency;
 use crate::settings::{self, Secrets, Settings, SettingsError, check};
@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     /// What the store is called.
     pub(crate) store: String,
+    /// The database behind it; `None` in memory.
+    pub(crate) database: Option<Database>,
     pub(crate) keys: Arc<dyn KeyStore>,
     /// What replicas share, where there is such a thing.
     pub(crate) redis: Option<Redis>,
@@ -70,6 +72,7 @@ impl Parts {
             redis,
             pepper,
             store: store::shown(stores.database.as_ref()),
+            database: stores.database,
             plans: Arc::new(plans),
             books: stores.books,
             lender: stores.lender,

@@ -14,7 +14,7 @@ use crate::parts::Parts;
 use crate::routes::Routes;
 use crate::settings::{Settings, SettingsError};
 use crate::stack::{self, Shared};
-use crate::{Stop, listen, store};
+use crate::{Stop, listen, sinks, store};
 
 /// Serves until SIGTERM or SIGINT, then lets running answers finish and delivers what was recorded.
 pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
@@ -87,8 +87,11 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), Stop> {
     if let Some(file) = store::file(settings) {
         aihub_storage::sql::verify(&file).await?;
     }
+    sinks::made_but_files(settings, &parts).await?;
     println!("store      {}", parts.store);
     println!("redis      {}", if parts.redis.is_some() { "answers" } else { "none" });
+    let sinks: Vec<_> = settings.sinks.keys().map(String::as_str).collect();
+    println!("sinks      {}", if sinks.is_empty() { "none".to_owned() } else { sinks.join(", ") });
     println!("plans      {}", parts.plans.names().join(", "));
     println!("providers  {}", parts.providers.names().join(", "));
     println!("models     {}", parts.catalogue.list().len());

@@ -7,6 +7,7 @@
 mod books;
 mod bulk;
 mod connection;
+mod feed;
 mod idempotency;
 mod key;
 mod migrate;
@@ -24,6 +25,7 @@ mod values;
 
 pub use books::{Check, SqlBooks};
 pub use connection::{Database, PoolSettings};
+pub use feed::SqlFeed;
 pub use idempotency::SqlIdempotency;
 pub use key::SqlKeys;
 pub use migrate::Migrate;

@@ -257,6 +257,33 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{BigInt, Text};
+    use crate::sql::values::{Instant, Uuid};
+
+    sink_cursors (sink, node) {
+        sink -> Text,
+        node -> Uuid,
+        seq -> BigInt,
+        settlement -> BigInt,
+        ends -> BigInt,
+        claimed_by -> Uuid,
+        claimed_until -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::Text;
+    use crate::sql::values::{Instant, Uuid};
+
+    sink_dead_letters (sink, call) {
+        sink -> Text,
+        call -> Uuid,
+        reason -> Text,
+        at -> Instant,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets, account_terms);
 diesel::allow_tables_to_appear_in_same_query!(windows, leases, runs);

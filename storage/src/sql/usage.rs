@@ -17,7 +17,8 @@ use super::connection::{Database, on, transact};
 use super::schema::usage_records;
 use super::values::{At, Id};
 use crate::paging::{self, Window};
-pub(super) use row::Row;
+pub(super) use row::{Row, text};
+pub(super) use sum::sum_of;
 
 /// A [`BillingSink`] over the table `usage_records`, and what reads it back.
 ///

@@ -5,6 +5,8 @@
 mod books;
 mod cached;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod feed;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod leased;
 mod memory;
 #[cfg(feature = "sqlite")]

@@ -28,12 +28,16 @@ pub(crate) struct Place {
 impl Place {
     /// The records as another process sees them: by connections of its own.
     async fn open(&self) -> SqlUsage {
-        SqlUsage::new((self.open)().await)
+        SqlUsage::new(self.database().await)
+    }
+
+    pub(crate) async fn database(&self) -> Database {
+        (self.open)().await
     }
 }
 
 #[cfg(feature = "sqlite")]
-fn sqlite() -> Place {
+pub(crate) fn sqlite() -> Place {
     use aihub_storage::{Migrate, PoolSettings};
 
     let folder = tempfile::TempDir::new().unwrap();
@@ -46,7 +50,7 @@ fn sqlite() -> Place {
 }
 
 #[cfg(feature = "postgres")]
-async fn postgres() -> Place {
+pub(crate) async fn postgres() -> Place {
     let schema = Arc::new(crate::postgres::Schema::new().await);
     let opened = Arc::clone(&schema);
     let open = move || -> BoxFuture<'static, Database> {
@@ -76,7 +80,7 @@ macro_rules! everywhere {
         }
     };
 }
-use everywhere;
+pub(crate) use everywhere;
 
 #[cfg(feature = "sqlite")]
 mod suite_on_sqlite {

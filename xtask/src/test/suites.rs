@@ -78,11 +78,8 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite { name: "docs", about: "the documentation, warnings refused", run: Run::Alone(docs) },
 ];
 
-/// Features that no package of the workspace switches on, and that are tested and linted all the same.
-pub(crate) const LEFT_OFF: &str = "aihub-storage/http-sink,aihub-storage/nats-sink,aihub-storage/stripe-sink";
-
 fn workspace(env: &Env) -> Result<String> {
-    let program = Program::cargo().args(["test", "--workspace", "--no-fail-fast", "--features", LEFT_OFF]);
+    let program = Program::cargo().args(["test", "--workspace", "--no-fail-fast"]);
     tally::cargo(&program.envs(env).read(LONGEST, true)?)
 }
 

@@ -5,6 +5,7 @@ mod departure;
 mod explain;
 mod load;
 mod secret;
+mod sink;
 mod value;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub(crate) use departure::Departure;
 pub(crate) use load::{DEFAULTS, SettingsError, is_default, load};
 pub(crate) use secret::Secrets;
+pub(crate) use sink::{Measure, Reach, Sink};
 use value::{networks, positive};
 
 /// Everything that can be set; explained in `config.default.toml`.
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,
     pub(crate) secrets: MasterKeys,
+    #[serde(default)]
+    pub(crate) sinks: BTreeMap<String, Sink>,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) upstream: Upstream,
     pub(crate) idempotency: Idempotency,

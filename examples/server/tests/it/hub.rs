@@ -77,7 +77,7 @@ impl Hub {
         Self::started(folder, &[])
     }
 
-    fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn started(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
         let command = aihub(folder.path(), &["serve"]);
         Self::launched(folder, command, environment)
     }

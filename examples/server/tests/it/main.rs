@@ -19,6 +19,7 @@ mod replicas;
 mod secrets;
 mod settings;
 mod shutdown;
+mod sinks;
 mod sqlite;
 mod stream;
 mod wire;

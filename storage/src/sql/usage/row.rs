@@ -266,7 +266,7 @@ fn money(nanos: Option<i64>, currency: Option<&str>) -> Result<Option<Money>> {
 }
 
 /// Without NUL, which Postgres refuses in text.
-fn text(text: &str) -> String {
+pub(in crate::sql) fn text(text: &str) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
 }
 

@@ -1,0 +1,2 @@
+DROP TABLE sink_dead_letters;
+DROP TABLE sink_cursors;
