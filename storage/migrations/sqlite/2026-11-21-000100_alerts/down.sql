@@ -1,0 +1,1 @@
+DROP INDEX quota_alerts_pending;
