@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_analytics::{AlertWorker, LogAlerts};
 use aihub_core::commerce::RunId;
 use aihub_core::journal::Position;
 use aihub_core::{BillingSink, Journal, QuotaPolicy};
@@ -28,6 +29,7 @@ pub(crate) struct Bookkeeping {
     quota: LeasedQuota,
     shipping: JoinHandle<()>,
     ticking: JoinHandle<()>,
+    alerting: JoinHandle<()>,
     stop: CancellationToken,
     /// Where the journal is with `memory:`, which forgets everything.
     _folder: Option<TempDir>,
@@ -51,9 +53,11 @@ impl Bookkeeping {
         let shipping = Shipping { shipper, lender: Arc::clone(&parts.lender), before, stop: stop.clone() };
         let (lender, clock) = (Arc::clone(&parts.lender), Arc::clone(&parts.clock));
         let quota = LeasedQuota::new(lender, clock, journal.run(), journal.node());
+        let alerts = AlertWorker::new(Arc::clone(&parts.alerts), Arc::new(LogAlerts), Arc::clone(&parts.clock));
         Ok(Self {
             shipping: tokio::spawn(shipping.run()),
             ticking: tokio::spawn(tick(quota.clone(), stop.clone())),
+            alerting: tokio::spawn(alerts.run(stop.clone())),
             journal,
             quota,
             stop,
@@ -79,6 +83,7 @@ impl Bookkeeping {
         self.stop.cancel();
         let all = async {
             drop(self.ticking.await);
+            drop(self.alerting.await);
             drop(self.shipping.await);
             if let Err(error) = self.quota.close().await {
                 tracing::warn!(%error, "what was borrowed of quotas is given back at the next start");

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::commerce::Books;
+use aihub_core::commerce::{Alerts, Books, Standings, UsageQuery};
 use aihub_core::model::FixedCatalogue;
-use aihub_core::{
-    Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
-};
+use aihub_core::{Catalogue, Clock, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp};
 use aihub_layers::Providers;
 use aihub_providers::UpstreamSettings;
 use aihub_providers::catalogue::{self, Entry, Vendor};
@@ -37,6 +35,9 @@ pub(crate) struct Parts {
     pub(crate) pepper: Pepper,
     pub(crate) plans: Arc<Plans>,
     pub(crate) books: Arc<dyn Books>,
+    pub(crate) usage: Arc<dyn UsageQuery>,
+    pub(crate) standings: Arc<dyn Standings>,
+    pub(crate) alerts: Arc<dyn Alerts>,
     pub(crate) lender: Arc<dyn Lender>,
     pub(crate) rates: Arc<dyn RateStore>,
     pub(crate) providers: Arc<Providers>,
@@ -66,6 +67,9 @@ impl Parts {
             store: store::shown(stores.database.as_ref()),
             plans: Arc::new(plans),
             books: stores.books,
+            usage: stores.usage,
+            standings: stores.standings,
+            alerts: stores.alerts,
             lender: stores.lender,
             rates: rates.unwrap_or(stores.rates),
             providers: Arc::new(providers.into_iter().collect()),

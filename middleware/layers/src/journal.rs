@@ -41,8 +41,8 @@ use std::time::Duration;
 use aihub_core::journal::Progress;
 use aihub_core::price::Priced;
 use aihub_core::{
-    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Operation, Outcome, Reply as _, Served,
-    Trail, Usage, UsageRecord,
+    Attempt, CallId, Charge, Clock, Error, Journal, Marker, Markup, Operation, Outcome, Reply as _, Served, Trail,
+    Usage, UsageRecord,
 };
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};

@@ -17,4 +17,5 @@ mod settings;
 mod shutdown;
 mod sqlite;
 mod stream;
+mod usage;
 mod wire;
