@@ -8,4 +8,4 @@ mod rollup;
 pub(crate) use alert::passed;
 pub(crate) use moves::{Leased, Moves, subjects};
 pub(crate) use posting::posting;
-pub(crate) use rollup::{Bucket, Sums, rollups};
+pub(crate) use rollup::{Bucket, Sums, by_model, rollups, whole};

@@ -18,9 +18,10 @@ use super::schema::{journals, settlements, usage_records, usage_rollups};
 use super::usage::row::unreadable;
 use super::usage::{Row, SqlUsage, code, named, text};
 use super::values::{At, Id, Instant, Uuid};
+use crate::books::{by_model, whole};
 
-/// How many sums are read for one answer, before those of a bucket are added up: memory for some hundred megabytes at most.
-const MOST_READ: i64 = 400_000;
+/// How many sums are read for one answer, before those of a bucket are added up: some tens of megabytes.
+const MOST_READ: i64 = 200_000;
 
 /// Sums of one stretch of time.
 #[derive(Debug, Queryable)]
@@ -56,7 +57,7 @@ impl SqlUsage {
     async fn rollups(&self, query: &SeriesQuery, read: &Read) -> Result<Vec<Summed>, SqlError> {
         let Filter { key, model, operation, status } = &query.filter;
         let (from, to) = read.range();
-        let width: &'static str = read.width.into();
+        let width = if of_models(query) { by_model(read.width) } else { whole(read.width) };
         let base = usage_rollups::table
             .filter(usage_rollups::account.eq(Id::from(query.account)))
             .filter(usage_rollups::width.eq(width))
@@ -115,6 +116,13 @@ impl SqlUsage {
             on!(self.database.read, |conn| query.select(Row::as_select()).first(conn)).optional()?;
         Ok(found.filter(|row| row.account == Id::from(account)))
     }
+}
+
+/// Whether nothing is asked but what is summed up over all keys, operations and statuses.
+fn of_models(query: &SeriesQuery) -> bool {
+    let Filter { key, model: _, operation, status } = &query.filter;
+    let unfiltered = key.is_none() && operation.is_none() && status.is_none();
+    unfiltered && query.group_by.iter().all(|dimension| *dimension == Dimension::Model)
 }
 
 /// The sums of a rollup: calls, tokens in, cached, out and thought, charge, cost, time.

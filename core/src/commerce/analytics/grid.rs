@@ -13,8 +13,7 @@ use crate::time::Timestamp;
 /// How much time is summed up beforehand, in UTC.
 ///
 /// Quarters of an hour are the finest that hours and days of every time zone are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Width {
     /// A quarter of an hour.
     Quarter,
@@ -25,8 +24,8 @@ pub enum Width {
 }
 
 impl Width {
-    /// Coarse ones first.
-    const ALL: [Self; 3] = [Self::Day, Self::Hour, Self::Quarter];
+    /// All of them, coarse ones first.
+    pub const ALL: [Self; 3] = [Self::Day, Self::Hour, Self::Quarter];
 
     /// How long it is.
     pub const fn seconds(self) -> i64 {

@@ -172,7 +172,7 @@ impl Group {
 impl Sums {
     /// The currency that it is in, where it is in one.
     pub fn currency(&self) -> Option<Currency> {
-        self.charge.or(self.cost).map(|money| money.currency())
+        self.charge.or(self.cost).map(Money::currency)
     }
 
     /// Adds others in the same currency.

@@ -182,6 +182,12 @@ async fn sums_are_those_of_the_records(place: Place) {
         }
     }
     assert!(answered > 150, "only {answered} of 240 questions were about something");
+    // What is summed up beforehand is also checked as a whole, every width of it.
+    if let Some(database) = stores.database {
+        for check in aihub_storage::SqlBooks::new(database).audit(at(0)).await.unwrap() {
+            assert!(check.drift.is_empty(), "{}: {:?}", check.name, check.drift);
+        }
+    }
 }
 
 async fn a_question_that_is_too_large_says_so(place: Place) {

@@ -1,1 +1,0 @@
-DROP INDEX quota_alerts_pending;
