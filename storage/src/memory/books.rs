@@ -88,7 +88,7 @@ impl State {
     }
 
     /// Counts what was used, and raises the alerts that it is reason for.
-    fn use_up(&mut self, window: Window, amount: i64, at: Timestamp) {
+    fn use_up(&mut self, window: &Window, amount: i64, at: Timestamp) {
         let standing = self.windows.entry(window.clone()).or_default();
         let (before, most) = (standing.settled, standing.limit);
         standing.settled += amount;
@@ -154,7 +154,7 @@ impl Books for MemoryBooks {
             state.records.insert(call.record.call, call.record.clone());
         }
         for (window, amount) in moves.settled {
-            state.use_up(window, amount, settlement.at);
+            state.use_up(&window, amount, settlement.at);
         }
         state.booked_at = state.booked_at.max(Some(settlement.at));
         for ((run, window), amount) in moves.returned {

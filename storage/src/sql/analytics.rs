@@ -68,18 +68,14 @@ impl SqlUsage {
             .limit(MOST_READ);
         let columns = columns(query, "starts_at", "currency", &ROLLED_UP);
         let grouped = grouped(query, "starts_at, currency");
-        Ok(match read.starts() {
-            Some(starts) => {
-                let starts: Vec<At> = starts.into_iter().map(At).collect();
-                let query = base.filter(usage_rollups::starts_at.eq_any(starts)).group_by(grouped).select(columns);
-                on!(self.database.read, |conn| query.load(conn))?
-            }
-            None => {
-                let range = usage_rollups::starts_at.ge(At(from)).and(usage_rollups::starts_at.lt(At(to)));
-                let query = base.filter(range).group_by(grouped).select(columns);
-                on!(self.database.read, |conn| query.load(conn))?
-            }
-        })
+        if let Some(starts) = read.starts() {
+            let starts: Vec<At> = starts.into_iter().map(At).collect();
+            let query = base.filter(usage_rollups::starts_at.eq_any(starts)).group_by(grouped).select(columns);
+            return Ok(on!(self.database.read, |conn| query.load(conn))?);
+        }
+        let range = usage_rollups::starts_at.ge(At(from)).and(usage_rollups::starts_at.lt(At(to)));
+        let query = base.filter(range).group_by(grouped).select(columns);
+        Ok(on!(self.database.read, |conn| query.load(conn))?)
     }
 
     /// Minutes are not summed up beforehand. There are few of them in a question, and an index leads to their records.

@@ -92,7 +92,7 @@ async fn an_export_is_read_from_the_store_as_its_reader_takes_it() {
     let (mut lines, mut frames) = (0, 0);
     while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap();
-        lines += data.iter().filter(|byte| **byte == b'\n').count();
+        lines += std::str::from_utf8(&data).unwrap().lines().count();
         frames += 1;
         let pages = usage.pages.load(Ordering::SeqCst);
         assert!(pages <= frames, "{pages} pages were read for {frames} frames: nothing is read ahead");

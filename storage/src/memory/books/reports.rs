@@ -15,7 +15,7 @@ fn sums(record: &UsageRecord) -> Sums {
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let usage = &record.usage;
     // Both are in one currency; where one of them is unknown it adds nothing.
-    let currency = record.charge.or(record.cost).map(|money| money.currency());
+    let currency = record.charge.or(record.cost).map(Money::currency);
     let money = |money: Option<Money>| money.or(currency.map(Money::zero));
     Sums {
         calls: 1,
@@ -47,16 +47,12 @@ impl UsageQuery for MemoryBooks {
     ) -> Result<Page<UsageRecord, CallId>> {
         let state = self.state();
         let place = |record: &UsageRecord| (record.at, record.call);
-        let after = match page.after {
-            Some(call) => match state.records.get(&call).filter(|record| record.account == account) {
-                Some(record) => Some(place(record)),
-                None => {
-                    let message = "There is no such record to go on after: start with the first page";
-                    return Err(Error::invalid("after", message));
-                }
-            },
-            None => None,
+        let message = "There is no such record to go on after: start with the first page";
+        let found = |call: CallId| {
+            let record = state.records.get(&call).filter(|record| record.account == account);
+            record.map(place).ok_or_else(|| Error::invalid("after", message))
         };
+        let after = page.after.map(found).transpose()?;
         let records = state.records.values().filter(|record| record.account == account && filter.matches(record));
         let mut rows: Vec<&UsageRecord> =
             records.filter(|record| after.is_none_or(|after| place(record) < after)).collect();

@@ -20,7 +20,7 @@ use crate::sql::values::{At, Id};
 /// An alert as it is kept.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = quota_alerts)]
-struct Raised {
+struct AlertRow {
     subject: String,
     unit: String,
     span: String,
@@ -31,7 +31,7 @@ struct Raised {
     raised_at: At,
 }
 
-impl Raised {
+impl AlertRow {
     /// `None` where this version cannot tell which window it is of.
     fn alert(&self) -> Option<Alert> {
         Some(Alert {
@@ -61,9 +61,9 @@ impl SqlBooks {
             .filter(quota_alerts::subject.eq_any(subjects))
             .filter(quota_alerts::starts_at.eq_any(starts))
             .order(quota_alerts::percent);
-        let raised = on!(self.database.read, |conn| query.select(Raised::as_select()).load(conn))?;
+        let raised = on!(self.database.read, |conn| query.select(AlertRow::as_select()).load(conn))?;
         let mut alerts = BTreeMap::<Window, Vec<Alert>>::new();
-        for alert in raised.iter().filter_map(Raised::alert) {
+        for alert in raised.iter().filter_map(AlertRow::alert) {
             alerts.entry(alert.window.clone()).or_default().push(alert);
         }
         let mut standings = Vec::with_capacity(asked.len());
@@ -102,8 +102,8 @@ impl SqlBooks {
             .filter(quota_alerts::fired_at.is_null())
             .order(quota_alerts::raised_at)
             .limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        let raised = on!(self.database.read, |conn| query.select(Raised::as_select()).load(conn))?;
-        Ok(raised.iter().filter_map(Raised::alert).collect())
+        let raised = on!(self.database.read, |conn| query.select(AlertRow::as_select()).load(conn))?;
+        Ok(raised.iter().filter_map(AlertRow::alert).collect())
     }
 
     async fn fired(&self, alert: &Alert, at: Timestamp) -> Result<bool, SqlError> {
@@ -128,7 +128,7 @@ fn of(alert: &Alert) -> _ {
     let unit: String = place.unit;
     let span: &'static str = place.span;
     let starts_at: At = At(place.starts_at);
-    let percent: i32 = alert.percent as i32;
+    let percent: i32 = i32::from(alert.percent);
     quota_alerts::subject
         .eq(subject)
         .and(quota_alerts::unit.eq(unit))
