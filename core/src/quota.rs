@@ -16,7 +16,7 @@ use crate::money::Money;
 use crate::time::Timestamp;
 
 pub use calendar::{Calendar, Period, Span};
-pub use rule::{Quota, Scope, limits, windows};
+pub use rule::{Quota, Scope, all_limits, limits, windows};
 pub use window::{Limit, Most, Subject, Unit, Window};
 
 /// Amounts in every unit that can be used up.

@@ -7,7 +7,7 @@ use aihub_core::{Clock, Error, IdempotencyStore, KeyStore, RateStore, Result};
 
 use crate::memory::{MemoryIdempotency, MemoryKeys, MemoryRates};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::sql::{Database, Migrate, PoolSettings, SqlBooks, SqlIdempotency, SqlKeys};
+use crate::sql::{Database, Migrate, PoolSettings, SqlBooks, SqlIdempotency, SqlKeys, SqlUsage};
 
 /// What is remembered, by port. No trait over them all: who needs one of them takes that one.
 #[derive(Debug, Clone)]
@@ -17,6 +17,15 @@ pub struct Stores {
     /// Usage, quotas and ledger, where the URL says.
     #[cfg(feature = "journal")]
     pub books: Arc<dyn aihub_core::commerce::Books>,
+    /// What was used, for those who ask.
+    #[cfg(feature = "journal")]
+    pub usage: Arc<dyn aihub_core::commerce::UsageQuery>,
+    /// How the windows of quotas stand.
+    #[cfg(feature = "journal")]
+    pub standings: Arc<dyn aihub_core::commerce::Standings>,
+    /// Windows of which little is left.
+    #[cfg(feature = "journal")]
+    pub alerts: Arc<dyn aihub_core::commerce::Alerts>,
     /// Who lends slices of the quotas that the books count: see [`LeasedQuota`](crate::lease::LeasedQuota).
     #[cfg(feature = "journal")]
     pub lender: Arc<dyn crate::lease::Lender>,
@@ -88,6 +97,12 @@ fn memory(clock: Arc<dyn Clock>) -> Stores {
         #[cfg(feature = "journal")]
         books: Arc::clone(&books) as _,
         #[cfg(feature = "journal")]
+        usage: Arc::clone(&books) as _,
+        #[cfg(feature = "journal")]
+        standings: Arc::clone(&books) as _,
+        #[cfg(feature = "journal")]
+        alerts: Arc::clone(&books) as _,
+        #[cfg(feature = "journal")]
         lender: books,
         rates: Arc::new(MemoryRates::new(clock)),
         idempotency: Arc::new(MemoryIdempotency::new()),
@@ -102,6 +117,9 @@ fn kept(database: Database, clock: Arc<dyn Clock>) -> Stores {
     Stores {
         keys: Arc::new(SqlKeys::new(database.clone())),
         books: Arc::clone(&books) as _,
+        usage: Arc::new(SqlUsage::new(database.clone())),
+        standings: Arc::clone(&books) as _,
+        alerts: Arc::clone(&books) as _,
         lender: books,
         idempotency: Arc::new(SqlIdempotency::new(database.clone())),
         database: Some(database),

@@ -55,9 +55,9 @@ fn written(root: &Path) -> Result<(PathBuf, String)> {
         walk(&root.join(room), root, &mut failures)?;
     }
     failures.sort();
-    let lines = failures.iter().map(|Failure { what, how, answer, test }| {
-        format!("| {what} | {how} | {answer} | `{test}` |\n")
-    });
+    let lines = failures
+        .iter()
+        .map(|Failure { what, how, answer, test }| format!("| {what} | {how} | {answer} | `{test}` |\n"));
     Ok((root.join("docs/FAILURES.md"), HEAD.to_owned() + &lines.collect::<String>()))
 }
 

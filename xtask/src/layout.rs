@@ -18,7 +18,7 @@ const HELP: &str = "Usage: cargo xtask layout
 Checks the directions between the packages of this workspace, from `cargo metadata`:
   - every package is named aihub-<folder>
   - core and xtask depend on nothing of ours
-  - providers, storage and middleware/* do not know each other; gateway alone knows layers
+  - providers, storage and middleware/* do not know each other; those that answer HTTP (gateway, analytics) know layers
   - nothing depends on examples/server, nothing but examples on examples (for tests: also on examples/vendors)
   - core, layers, gateway and the subjects name no database, no cache server and no settings library
   - packages that would bring a second TLS, HTTP or database stack are nowhere in the tree";
@@ -43,6 +43,9 @@ const KEPT_OUT_OF_RULES: &[&str] = &[
     "deadpool-redis",
     "figment",
 ];
+
+/// The middleware that answers at addresses.
+const DOORS: &[&str] = &["gateway", "analytics"];
 
 /// The part of `cargo metadata` that is judged.
 #[derive(Debug, Deserialize)]
@@ -195,7 +198,8 @@ fn refuse(from: &Room, to: &Room, dev: bool) -> Option<&'static str> {
         (_, Room::Example(_)) => {
             Some("libraries do not depend on examples; move what is needed into the room that owns it")
         }
-        (Room::Middleware(from), Room::Middleware(to)) if from == "gateway" && to == "layers" => None,
+        // Whoever answers at an address gives its errors up to Rescue.
+        (Room::Middleware(from), Room::Middleware(to)) if DOORS.contains(&from.as_str()) && to == "layers" => None,
         _ => Some(
             "rooms do not know each other: make a port in core that one implements and the other takes, and wire them in examples/server",
         ),

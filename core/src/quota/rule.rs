@@ -101,6 +101,15 @@ impl Quota {
 /// of its account's terms, those of its plan, and what is paid in. A window that several rules limit is there once
 /// for each.
 pub fn limits(caller: &Caller, model: &str, at: Timestamp) -> Vec<Limit> {
+    found(caller, Some(model), at)
+}
+
+/// The same, whatever the model: also the limits that only some models have.
+pub fn all_limits(caller: &Caller, at: Timestamp) -> Vec<Limit> {
+    found(caller, None, at)
+}
+
+fn found(caller: &Caller, model: Option<&str>, at: Timestamp) -> Vec<Limit> {
     let (key, terms, plan) = (&caller.key.limits, &caller.key.terms, &caller.plan);
     let mut found = Found { caller, model, at, calendar: &terms.calendar, limits: Vec::new() };
     let monthly = |scope, calls, tokens, money| Quota { calls, tokens, money, ..Quota::new(scope, Span::Month) };
@@ -124,7 +133,7 @@ pub fn limits(caller: &Caller, model: &str, at: Timestamp) -> Vec<Limit> {
 
 struct Found<'a> {
     caller: &'a Caller,
-    model: &'a str,
+    model: Option<&'a str>,
     at: Timestamp,
     calendar: &'a Calendar,
     limits: Vec<Limit>,
@@ -132,7 +141,7 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn add(&mut self, whose: &'static str, rule: &Quota) {
-        if !rule.covers(self.model) {
+        if self.model.is_some_and(|model| !rule.covers(model)) {
             return;
         }
         let Some(subject) = rule.subject(self.caller) else { return };
@@ -226,6 +235,7 @@ mod tests {
         assert_eq!(found[0].1.starts_at.to_string(), "2026-11-20T00:00:00Z");
         assert_eq!(found[1].1.subject, Subject::Organisation(organisation));
         assert_eq!(named("openai/gpt").len(), 4);
+        assert_eq!(all_limits(&caller, at), limits(&caller, "google/gemini", at));
     }
 
     #[test]

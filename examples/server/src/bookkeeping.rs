@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_analytics::{AlertWorker, LogAlerts};
 use aihub_core::commerce::RunId;
 use aihub_core::journal::Position;
 use aihub_core::{BillingSink, Journal, QuotaPolicy};
@@ -31,6 +32,7 @@ pub(crate) struct Bookkeeping {
     shipping: JoinHandle<()>,
     ticking: JoinHandle<()>,
     sinks: Option<Sinks>,
+    alerting: JoinHandle<()>,
     stop: CancellationToken,
     /// Where the journal is with `memory:`, which forgets everything.
     _folder: Option<TempDir>,
@@ -56,10 +58,12 @@ impl Bookkeeping {
         let shipping = Shipping { shipper, lender: Arc::clone(&parts.lender), before, stop: stop.clone() };
         let (lender, clock) = (Arc::clone(&parts.lender), Arc::clone(&parts.clock));
         let quota = LeasedQuota::new(lender, clock, journal.run(), journal.node());
+        let alerts = AlertWorker::new(Arc::clone(&parts.alerts), Arc::new(LogAlerts), Arc::clone(&parts.clock));
         Ok(Self {
             shipping: tokio::spawn(shipping.run()),
             ticking: tokio::spawn(tick(quota.clone(), stop.clone())),
             sinks: Sinks::start(sinks, parts, journal.node()),
+            alerting: tokio::spawn(alerts.run(stop.clone())),
             journal,
             quota,
             lender: Arc::clone(&parts.lender),
@@ -90,6 +94,7 @@ impl Bookkeeping {
             }
             self.stop.cancel();
             drop(self.ticking.await);
+            drop(self.alerting.await);
             drop(self.shipping.await);
             let mut given_back = self.quota.close().await;
             // What has not ended, or could not be written, the next start books first.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aihub_core::commerce::Books;
+use aihub_core::commerce::{Alerts, Books, Standings, UsageQuery};
 use aihub_core::model::FixedCatalogue;
 use aihub_core::{
     Catalogue, Clock, Departures, Drains, KeyStore, Pepper, Plan, Plans, Provider, RateStore, SystemClock, Timestamp,
@@ -40,6 +40,9 @@ pub(crate) struct Parts {
     pub(crate) pepper: Pepper,
     pub(crate) plans: Arc<Plans>,
     pub(crate) books: Arc<dyn Books>,
+    pub(crate) usage: Arc<dyn UsageQuery>,
+    pub(crate) standings: Arc<dyn Standings>,
+    pub(crate) alerts: Arc<dyn Alerts>,
     pub(crate) lender: Arc<dyn Lender>,
     pub(crate) rates: Arc<dyn RateStore>,
     pub(crate) idempotency: Idempotency,
@@ -75,6 +78,9 @@ impl Parts {
             database: stores.database,
             plans: Arc::new(plans),
             books: stores.books,
+            usage: stores.usage,
+            standings: stores.standings,
+            alerts: stores.alerts,
             lender: stores.lender,
             rates: rates.unwrap_or(stores.rates),
             idempotency: Idempotency::new(stores.idempotency, &clock, settings),

@@ -1,5 +1,6 @@
 //! Which address goes where, and the document that says so.
 
+use aihub_analytics::Analytics;
 use aihub_core::{Error, ErrorKind};
 use aihub_gateway::Gateway;
 use axum::Router;
@@ -26,22 +27,24 @@ pub(crate) struct Routes {
 struct Document;
 
 impl Routes {
-    pub(crate) fn new(gateway: Gateway, health: Health) -> Self {
+    pub(crate) fn new(gateway: Gateway, analytics: Analytics, health: Health) -> Self {
         let (doors, gateway_document) = gateway.router().split_for_parts();
+        let (reports, analytics_document) = analytics.router().split_for_parts();
         let (open, health_document) = health.router().split_for_parts();
-        let json = document(gateway_document, health_document);
+        let json = document([gateway_document, analytics_document, health_document]);
         Self {
-            doors: doors.fallback(nowhere).method_not_allowed_fallback(wrong_method),
+            doors: doors.merge(reports).fallback(nowhere).method_not_allowed_fallback(wrong_method),
             open: open.route("/openapi.json", get(move || async move { as_json(json) })),
         }
     }
 }
 
-fn document(gateway: utoipa::openapi::OpenApi, health: utoipa::openapi::OpenApi) -> String {
+fn document(parts: [utoipa::openapi::OpenApi; 3]) -> String {
     let mut document = Document::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    document.merge(gateway);
-    document.merge(health);
+    for part in parts {
+        document.merge(part);
+    }
     idempotency::document(&mut document);
     let key = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("ahub_…").build());
     document.components.get_or_insert_default().add_security_scheme("api_key", key);
@@ -50,8 +53,7 @@ fn document(gateway: utoipa::openapi::OpenApi, health: utoipa::openapi::OpenApi)
 
 /// `aihub openapi`.
 pub(crate) fn print_document() {
-    let gateway = Gateway::documentation();
-    println!("{}", document(gateway, Health::documentation()));
+    println!("{}", document([Gateway::documentation(), Analytics::documentation(), Health::documentation()]));
 }
 
 fn as_json(json: String) -> Response {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aihub_analytics::Analytics;
 use aihub_gateway::Gateway;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,7 +39,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Stop> {
         providers: parts.providers.names().len(),
         stop: stop.clone(),
     };
-    let routes = Routes::new(gateway, health);
+    let analytics = Analytics::new(Arc::clone(&parts.usage), Arc::clone(&parts.standings), Arc::clone(&parts.clock));
+    let routes = Routes::new(gateway, analytics, health);
     let app = stack::http(&parts, &settings, routes.open, routes.doors);
 
     let listener = TcpListener::bind(settings.server.listen).await.map_err(|error| {

@@ -2,8 +2,13 @@
 //!
 //! Answers say where the caller stands, in the headers of the `OpenAI` API:
 //! `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, `x-ratelimit-reset-requests` (how
-//! long until the full rate is free again, such as `1s` or `6m0s`). Without a rate nothing is
-//! limited and nothing said. When the rate cannot be evaluated, the request is refused.
+//! long until the full rate is free again, such as `1s` or `6m0s`), and in those that the IETF is
+//! agreeing on (draft-ietf-httpapi-ratelimit-headers-10): `ratelimit-policy: "requests";q=60;w=60`
+//! and `ratelimit: "requests";r=59;t=1`. Without a rate nothing is limited and nothing said. When
+//! the rate cannot be evaluated, the request is refused.
+//!
+//! Of tokens nothing is said here: how many are left is known once they are booked, or where they
+//! are lent, and neither is asked on the way of a call.
 //!
 //! ```
 //! # mod world { #![allow(dead_code)] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/world.rs")); }
@@ -55,6 +60,8 @@ use tower::{Layer, Service};
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Makes [`RateLimit`].
 #[derive(Debug, Clone)]
@@ -121,6 +128,8 @@ where
             headers.insert(LIMIT, per_minute.into());
             headers.insert(REMAINING, decision.remaining.into());
             headers.insert(RESET, span(decision.reset_after));
+            headers.insert(POLICY, policy(per_minute));
+            headers.insert(STANDING, standing(decision));
             Ok(response)
         })
     }
@@ -154,6 +163,18 @@ impl RateLimitLayer {
         let decision = self.store.take(&subject, rate).await?;
         if decision.allowed { Ok(decision) } else { Err(refuse(decision.remaining, decision.reset_after)) }
     }
+}
+
+/// So many requests in the 60 seconds of a minute.
+fn policy(per_minute: u32) -> HeaderValue {
+    HeaderValue::try_from(format!("\"requests\";q={per_minute};w=60")).expect("quotes, letters and digits are a header")
+}
+
+/// How many are left, and in how many seconds all of them are: the part of a second counts as one.
+fn standing(decision: RateDecision) -> HeaderValue {
+    let seconds = decision.reset_after.as_millis().div_ceil(1_000);
+    HeaderValue::try_from(format!("\"requests\";r={};t={seconds}", decision.remaining))
+        .expect("quotes, letters and digits are a header")
 }
 
 /// A duration as the `OpenAI` API writes it: `12ms`, `1s`, `6m0s`, `1h0m0s`.
@@ -202,6 +223,8 @@ mod tests {
         assert_eq!(header("x-ratelimit-limit-requests"), "60");
         assert_eq!(header("x-ratelimit-remaining-requests"), "6");
         assert_eq!(header("x-ratelimit-reset-requests"), "1s");
+        assert_eq!(header("ratelimit-policy"), "\"requests\";q=60;w=60");
+        assert_eq!(header("ratelimit"), "\"requests\";r=6;t=2");
         assert!(ask(None, 0).await.unwrap().headers().is_empty(), "no rate, no limit");
     }
 

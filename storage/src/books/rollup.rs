@@ -2,13 +2,32 @@
 //!
 //! There are three widths. Quarters of an hour are the finest that every time zone's hours and days are made of; hours
 //! serve the zones that differ by whole ones; days serve UTC. A finer question reads the records.
+//!
+//! Each is kept twice: whole, and summed over keys, operations and statuses. Most questions are about models, or about
+//! nothing in particular; of an account with many keys that is a thirtieth of the rows.
 
 use std::collections::BTreeMap;
 
+use aihub_core::commerce::analytics::Width;
 use aihub_core::{AccountId, KeyId, Money, Timestamp, UsageRecord};
 
-/// Widths of a rollup in seconds, and what each is called in the table.
-pub(crate) const WIDTHS: [(i64, &str); 3] = [(900, "quarter"), (3_600, "hour"), (86_400, "day")];
+/// What a width is called in the table.
+pub(crate) const fn whole(width: Width) -> &'static str {
+    match width {
+        Width::Quarter => "quarter",
+        Width::Hour => "hour",
+        Width::Day => "day",
+    }
+}
+
+/// What it is called where it is summed over all but the model.
+pub(crate) const fn by_model(width: Width) -> &'static str {
+    match width {
+        Width::Quarter => "model_quarter",
+        Width::Hour => "model_hour",
+        Width::Day => "model_day",
+    }
+}
 
 /// What is summed together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +62,11 @@ pub(crate) fn rollups<'a>(records: impl Iterator<Item = &'a UsageRecord>) -> BTr
     for record in records {
         let sums = Sums::of(record);
         let currency = record.charge.or(record.cost).map(|money| money.currency().to_string()).unwrap_or_default();
-        for (seconds, width) in WIDTHS {
-            let start = record.at.as_second().div_euclid(seconds) * seconds;
+        for width in Width::ALL {
+            let start = record.at.as_second().div_euclid(width.seconds()) * width.seconds();
             let bucket = Bucket {
                 account: record.account,
-                width,
+                width: whole(width),
                 starts_at: Timestamp::from_second(start).unwrap_or(record.at),
                 key: record.key,
                 model: record.model.replace('\0', "\u{fffd}"),
@@ -55,6 +74,14 @@ pub(crate) fn rollups<'a>(records: impl Iterator<Item = &'a UsageRecord>) -> BTr
                 status: record.status.into(),
                 currency: currency.clone(),
             };
+            let of_model = Bucket {
+                width: by_model(width),
+                key: KeyId::from_uuid(uuid::Uuid::nil()),
+                operation: "",
+                status: 0,
+                ..bucket.clone()
+            };
+            buckets.entry(of_model).or_default().add(sums);
             buckets.entry(bucket).or_default().add(sums);
         }
     }

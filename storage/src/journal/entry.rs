@@ -74,6 +74,7 @@ const SETTLED: u8 = 3;
 struct Amount(i64, [u8; 3]);
 
 /// A record as it is written: every field, in this order, for good.
+#[expect(clippy::struct_excessive_bools, reason = "it is what a record is, and nobody makes one but from a record")]
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     call: Uuid,
@@ -239,7 +240,7 @@ impl<'a> Record<'a> {
             price_version: record.price_version.as_deref().map(cut),
             markup_ppm: record.markup.ppm(),
             vendor_cost: record.vendor_cost.map(Amount::from),
-            outcome: OUTCOMES.iter().position(|known| *known == record.outcome).unwrap_or(OUTCOMES.len()) as u8,
+            outcome: number(&OUTCOMES, &record.outcome),
             waived: record.waived,
             recovered: record.recovered,
             status: record.status,
@@ -311,7 +312,7 @@ impl Mark<'_> {
 
 impl<'a> Place<'a> {
     fn of(window: &'a Window) -> Self {
-        let span = SPANS.iter().position(|known| *known == window.span).unwrap_or(SPANS.len()) as u8;
+        let span = number(&SPANS, &window.span);
         let texts = (window.subject.to_string().into(), window.unit.to_string().into());
         Self(texts.0, texts.1, span, window.starts_at.as_microsecond())
     }
@@ -338,12 +339,18 @@ impl From<Money> for Amount {
 impl Amount {
     /// An amount that is there has a currency, or was never written so.
     #[expect(clippy::option_option, reason = "what is not there is read well, and what is there may be damaged")]
+    #[expect(clippy::needless_pass_by_value, reason = "read once, and gone")]
     fn read(amount: Option<Self>) -> Option<Option<Money>> {
         match amount {
             None => Some(None),
             Some(Self(nanos, letters)) => Some(Some(Money::from_nanos(nanos, currency(letters)?))),
         }
     }
+}
+
+/// The place of `value` among `known`; one that is not there is not read back.
+fn number<T: PartialEq>(known: &[T], value: &T) -> u8 {
+    known.iter().position(|known| known == value).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }
 
 fn letters(currency: Currency) -> [u8; 3] {

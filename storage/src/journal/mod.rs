@@ -111,7 +111,7 @@ impl FileJournal {
     /// [`Unavailable`](ErrorKind::Unavailable) when another process has it, the disk refuses, or what is there cannot be
     /// trusted: [`Broken`] says where, and is the source.
     pub async fn open(settings: JournalSettings, clock: &dyn Clock) -> Result<(Self, Recovered)> {
-        let run = Uuid::from(*aihub_core::CallId::new(clock.now()).as_uuid());
+        let run = *aihub_core::CallId::new(clock.now()).as_uuid();
         let shown = settings.folder.display().to_string();
         let opened = tokio::task::spawn_blocking(move || Shared::open(settings, run)).await;
         let (shared, recovered) = match opened {

@@ -89,7 +89,8 @@ impl Reader {
                     format!("half an entry ends {}", self.position),
                 ));
             }
-            return self.skip();
+            self.skip();
+            return Ok(true);
         }
         let had = self.buffer.len();
         self.buffer.resize(had + left, 0);
@@ -108,19 +109,17 @@ impl Reader {
         }
         self.position.offset = self.position.offset.max(HEAD);
         (self.buffer, self.at) = (Vec::new(), 0);
-        match Segment::open(&self.folder, number)? {
-            Some(open) => {
-                self.segment = Some(open);
-                Ok(true)
-            }
+        if let Some(open) = Segment::open(&self.folder, number)? {
+            self.segment = Some(open);
+        } else {
             // It was never begun.
-            None => self.skip(),
+            self.skip();
         }
+        Ok(true)
     }
 
-    fn skip(&mut self) -> io::Result<bool> {
+    fn skip(&mut self) {
         self.position = Position { segment: self.position.segment + 1, offset: HEAD };
         self.segment = None;
-        Ok(true)
     }
 }

@@ -9,7 +9,9 @@ use rustix::fs::FallocateFlags;
 use uuid::Uuid;
 
 /// Bytes in front of the first entry: 8 of a mark, 16 of the run, 8 of the number, 4 of their CRC-32, and room.
-pub(super) const HEAD: u64 = 64;
+pub(super) const HEAD: u64 = HEAD_BYTES as u64;
+
+const HEAD_BYTES: usize = 64;
 
 const MARK: &[u8; 8] = b"AIHUBJ01";
 
@@ -23,8 +25,8 @@ pub(super) struct Head {
 }
 
 impl Head {
-    fn bytes(self) -> [u8; HEAD as usize] {
-        let mut bytes = [0; HEAD as usize];
+    fn bytes(self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(MARK);
         bytes[8..24].copy_from_slice(self.run.as_bytes());
         bytes[24..32].copy_from_slice(&self.number.to_le_bytes());
@@ -35,7 +37,7 @@ impl Head {
 
     /// `None` when the file does not begin as a segment does.
     fn read(file: &File) -> io::Result<Option<Self>> {
-        let mut bytes = [0; HEAD as usize];
+        let mut bytes = [0; HEAD_BYTES];
         if let Err(error) = file.read_exact_at(&mut bytes, 0) {
             return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
         }

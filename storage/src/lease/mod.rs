@@ -151,7 +151,7 @@ impl Shared {
     async fn borrow(self: &Arc<Self>, resolved: &Arc<Resolved>, least: &[i64], most: &[i64]) -> Result<Vec<i64>> {
         let now = self.clock.elapsed();
         if let Some(place) = (0..least.len()).find(|place| resolved.slices[*place].is_known_empty(least[*place], now)) {
-            return Err(self.refusal(resolved, place, most[place], &resolved.standing(place)));
+            return Err(Self::refusal(resolved, place, most[place], &resolved.standing(place)));
         }
         let turn = &self.turns[resolved.turn % TURNS];
         let started = self.clock.elapsed();
@@ -182,8 +182,8 @@ impl Shared {
             }
             // What was given back while this one asked is still there to be had.
             let to_be_had = standing.pending || left(&standing, &resolved.slices[place]) >= least[place];
-            if used_up || !to_be_had || self.clock.elapsed() - started >= PATIENCE {
-                return Err(self.refusal(resolved, place, most[place], &standing));
+            if used_up || !to_be_had || self.clock.elapsed().saturating_sub(started) >= PATIENCE {
+                return Err(Self::refusal(resolved, place, most[place], &standing));
             }
             asked = lent;
             tokio::time::sleep(LOOK).await;
@@ -203,7 +203,7 @@ impl Shared {
         lending.await.unwrap_or_else(|error| Err(unfinished(error)))
     }
 
-    fn refusal(&self, resolved: &Resolved, place: usize, asked: i64, standing: &Lent) -> Error {
+    fn refusal(resolved: &Resolved, place: usize, asked: i64, standing: &Lent) -> Error {
         let left = left(standing, &resolved.slices[place]).max(0);
         refusal::refuse(&resolved.limits[place], standing.limit, left, asked)
     }

@@ -1,16 +1,18 @@
 //! Books in memory, which also lend: what the others are measured by.
 
+mod reports;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aihub_core::commerce::{Books, LedgerAccount, Posting, RunId, Settled, SettledCall, Settlement};
+use aihub_core::commerce::{Alert, Books, LedgerAccount, Posting, RunId, Settled, SettledCall, Settlement};
 use aihub_core::journal::Position;
 use aihub_core::quota::{Most, Span, Subject, Unit, Window};
 use aihub_core::{AccountId, CallId, Currency, Result, Timestamp, UsageRecord};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::books::{Leased, Moves, posting};
+use crate::books::{Leased, Moves, passed, posting};
 use crate::lease::{LOST, Lender, Lent, Return, Wish, share};
 
 /// [`Books`] and a [`Lender`] that forget everything with the process: for tests, and for services that keep no books of
@@ -29,6 +31,15 @@ struct State {
     runs: BTreeMap<RunId, Timestamp>,
     sources: BTreeSet<String>,
     balances: BTreeMap<(LedgerAccount, Currency), i64>,
+    alerts: BTreeMap<(Window, u16), Raised>,
+    booked_at: Option<Timestamp>,
+}
+
+/// An alert, and when somebody was told of it.
+#[derive(Debug, Clone)]
+struct Raised {
+    alert: Alert,
+    fired_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,6 +87,17 @@ impl State {
             *self.balances.entry((line.account.clone(), line.money.currency())).or_default() += line.money.nanos();
         }
         true
+    }
+
+    /// Counts what was used, and raises the alerts that it is reason for.
+    fn use_up(&mut self, window: &Window, amount: i64, at: Timestamp) {
+        let standing = self.windows.entry(window.clone()).or_default();
+        let (before, most) = (standing.settled, standing.limit);
+        standing.settled += amount;
+        for percent in passed(before, before + amount, most) {
+            let alert = Alert { window: window.clone(), percent, settled: before + amount, most, raised_at: at };
+            self.alerts.entry((window.clone(), percent)).or_insert(Raised { alert, fired_at: None });
+        }
     }
 
     fn move_lease(&mut self, run: RunId, window: &Window, amount: i64) {
@@ -152,8 +174,9 @@ impl Books for MemoryBooks {
             state.records.insert(call.record.call, call.record.clone());
         }
         for (window, amount) in moves.settled {
-            state.windows.entry(window).or_default().settled += amount;
+            state.use_up(&window, amount, settlement.at);
         }
+        state.booked_at = state.booked_at.max(Some(settlement.at));
         for ((run, window), amount) in moves.returned {
             state.move_lease(run, &window, -amount);
         }
@@ -207,7 +230,9 @@ impl Lender for MemoryBooks {
         let silent_since = at.checked_sub(LOST).unwrap_or(Timestamp::MIN);
         let lost: Vec<RunId> =
             state.runs.iter().filter(|(_, seen)| **seen < silent_since).map(|(run, _)| *run).collect();
-        lost.into_iter().for_each(|run| state.take_back_all(run));
+        for run in lost {
+            state.take_back_all(run);
+        }
         let asked_for = |lease: &Leased| {
             let number = state.windows.get(&lease.1).map_or(0, |standing| standing.recall);
             (number > state.answered.get(lease).copied().unwrap_or(0)).then(|| (lease.1.clone(), number))

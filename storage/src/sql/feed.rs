@@ -17,7 +17,7 @@ use super::SqlError;
 use super::bulk::{Put as _, bulk};
 use super::connection::{Database, on, transact};
 use super::schema::{journals, settlements, sink_cursors as cursors, sink_dead_letters as letters, usage_records};
-use super::usage::{Row, sum_of, text};
+use super::usage::{Row, sum_of, without_nul};
 use super::values::{At, Id, Instant, Uuid};
 
 /// A [`Feed`] of what [`SqlBooks`](super::SqlBooks) has settled, in the same database.
@@ -331,7 +331,7 @@ impl Feed for SqlFeed {
         let row = |(call, reason): (CallId, &String)| Letter {
             sink: sink.to_owned(),
             call: call.into(),
-            reason: text(reason),
+            reason: without_nul(reason),
             at,
         };
         Ok(self.put_aside(last.into_iter().map(row).collect()).await?)

@@ -4,6 +4,7 @@
 //! column types with a form in each; `schema` is the tables. The other modules know none by name.
 //! Functions generic over the connection were refused: each would need bounds longer than its query.
 
+mod analytics;
 mod books;
 mod bulk;
 mod connection;

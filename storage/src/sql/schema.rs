@@ -287,3 +287,4 @@ diesel::table! {
 diesel::joinable!(api_key_secrets -> api_keys (key));
 diesel::allow_tables_to_appear_in_same_query!(api_keys, api_key_secrets, account_terms);
 diesel::allow_tables_to_appear_in_same_query!(windows, leases, runs);
+diesel::allow_tables_to_appear_in_same_query!(journals, settlements);

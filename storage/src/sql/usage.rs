@@ -1,14 +1,18 @@
 //! Usage records in a database.
 
 mod columns;
-mod row;
+pub(super) mod row;
 mod sum;
 
+use std::sync::Arc;
+
+use aihub_core::commerce::analytics::{CallFilter, Filter};
 use aihub_core::page::{Page, PageRequest};
 use aihub_core::quota::Amounts;
-use aihub_core::{AccountId, BillingSink, CallId, Error, Result, Timestamp, UsageRecord};
+use aihub_core::{AccountId, BillingSink, CallId, Error, KeyId, Result, Timestamp, UsageRecord};
 use async_trait::async_trait;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 
 use super::SqlError;
@@ -17,7 +21,7 @@ use super::connection::{Database, on, transact};
 use super::schema::usage_records;
 use super::values::{At, Id};
 use crate::paging::{self, Window};
-pub(super) use row::{Row, text};
+pub(super) use row::{Row, text as without_nul};
 pub(super) use sum::sum_of;
 
 /// A [`BillingSink`] over the table `usage_records`, and what reads it back.
@@ -32,7 +36,7 @@ pub(super) use sum::sum_of;
 /// Unlike a file it has no order of arrival: what is read comes by the time of the calls.
 #[derive(Debug, Clone)]
 pub struct SqlUsage {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl SqlUsage {
@@ -52,12 +56,21 @@ impl SqlUsage {
     /// would look like the end of the list. [`Unavailable`](aihub_core::ErrorKind::Unavailable) when the
     /// database does not answer.
     pub async fn of_account(&self, account: AccountId, page: PageRequest<CallId>) -> Result<Page<UsageRecord, CallId>> {
+        self.listed(account, &CallFilter::default(), page).await
+    }
+
+    pub(super) async fn listed(
+        &self,
+        account: AccountId,
+        filter: &CallFilter,
+        page: PageRequest<CallId>,
+    ) -> Result<Page<UsageRecord, CallId>> {
         let window = Window::of(&page);
         let after = match page.after {
             Some(call) => Some((self.time_of(account, call).await?.ok_or_else(unknown_cursor)?, call)),
             None => None,
         };
-        let rows = self.page(account, after, window).await?;
+        let rows = self.page(account, filter, after, window).await?;
         let records = rows.into_iter().map(UsageRecord::try_from).collect::<Result<_>>()?;
         Ok(paging::cut(records, window, |record: &UsageRecord| record.call))
     }
@@ -90,9 +103,11 @@ impl SqlUsage {
     async fn page(
         &self,
         account: AccountId,
+        filter: &CallFilter,
         after: Option<(At, CallId)>,
         window: Window,
     ) -> Result<Vec<Row>, SqlError> {
+        let CallFilter { of: Filter { key, model, operation, status }, from, to } = filter;
         let (at, call) = after.unwrap_or((At(Timestamp::MAX), CallId::from_uuid(uuid::Uuid::max())));
         let older = usage_records::at.lt(at).or(usage_records::call.lt(Id::from(call)));
         let query = usage_records::table
@@ -101,6 +116,12 @@ impl SqlUsage {
             // disjunction neither database finds the beginning, and would read from the newest on.
             .filter(usage_records::at.le(at))
             .filter(older)
+            .filter(usage_records::at.ge(At(from.unwrap_or(Timestamp::UNIX_EPOCH))))
+            .filter(usage_records::at.lt(At(to.unwrap_or(Timestamp::MAX))))
+            .filter(usage_records::key.eq(named(*key)).or(key.is_none().into_sql::<Bool>()))
+            .filter(usage_records::model.eq(text(model.as_ref())).or(model.is_none().into_sql::<Bool>()))
+            .filter(usage_records::operation.eq(text(operation.as_ref())).or(operation.is_none().into_sql::<Bool>()))
+            .filter(usage_records::status.eq(code(*status)).or(status.is_none().into_sql::<Bool>()))
             .order((usage_records::at.desc(), usage_records::call.desc()))
             .limit(i64::try_from(window.fetch()).unwrap_or(i64::MAX));
         Ok(on!(self.database.read, |conn| query.select(Row::as_select()).load(conn))?)
@@ -135,6 +156,21 @@ impl BillingSink for SqlUsage {
         records.sort_by_key(|record| record.call);
         Ok(self.take(records.into_iter().map(Row::from).collect()).await?)
     }
+}
+
+/// What a filter compares with; something that nothing is, where it does not compare.
+pub(super) fn named(key: Option<KeyId>) -> Id {
+    key.map_or(Id(uuid::Uuid::nil()), Id::from)
+}
+
+/// As [`named`].
+pub(super) fn text(text: Option<&Arc<str>>) -> String {
+    text.map(|text| text.replace('\0', "\u{fffd}")).unwrap_or_default()
+}
+
+/// As [`named`].
+pub(super) fn code(status: Option<u16>) -> i32 {
+    status.map_or(-1, i32::from)
 }
 
 fn unknown_cursor() -> Error {

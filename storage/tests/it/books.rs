@@ -39,7 +39,8 @@ fn people() -> Vec<(AccountId, KeyId)> {
 
 /// A call of one of them, of this size.
 fn call(people: &[(AccountId, KeyId)], size: u64) -> SettledCall {
-    let (account, key) = people[size as usize % people.len()];
+    let place = usize::try_from(size).unwrap();
+    let (account, key) = people[place % people.len()];
     let mut record = UsageRecord::from_parts(
         CallId::new(at()),
         at() + std::time::Duration::from_secs(size * 61),
@@ -47,13 +48,13 @@ fn call(people: &[(AccountId, KeyId)], size: u64) -> SettledCall {
         key,
         "pro".into(),
         "chat",
-        ["vendor/a", "vendor/b"][size as usize % 2].into(),
+        ["vendor/a", "vendor/b"][place % 2].into(),
     );
     record.provider = Some("vendor".into());
     record.usage = Usage::new(size, size / 2);
-    (record.cost, record.charge) = (Some(usd(size as i64 * 3)), Some(usd(size as i64 * 4)));
-    record.outcome = if size % 5 == 0 { Outcome::UpstreamFailed } else { Outcome::Completed };
-    record.waived = size % 7 == 0;
+    (record.cost, record.charge) = (Some(usd(size.cast_signed() * 3)), Some(usd(size.cast_signed() * 4)));
+    record.outcome = if size.is_multiple_of(5) { Outcome::UpstreamFailed } else { Outcome::Completed };
+    record.waived = size.is_multiple_of(7);
     if record.waived {
         record.charge = Some(usd(0));
     }

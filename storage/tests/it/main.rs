@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test or stands under one")]
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod analytics;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod books;
 mod cached;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

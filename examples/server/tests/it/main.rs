@@ -22,4 +22,5 @@ mod shutdown;
 mod sinks;
 mod sqlite;
 mod stream;
+mod usage;
 mod wire;

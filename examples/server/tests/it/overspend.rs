@@ -80,7 +80,7 @@ fn charged(hubs: Vec<Arc<Hub>>) -> Money {
         let hub = Arc::into_inner(hub).expect("no caller is left");
         for record in hub.stop_and_read_records() {
             let charge = record["charge"]["amount"].as_str().map(|amount| Money::parse(amount, Currency::USD).unwrap());
-            charges.insert(record["call"].to_string(), charge.map_or(0, |charge| charge.nanos()));
+            charges.insert(record["call"].to_string(), charge.map_or(0, Money::nanos));
         }
     }
     Money::from_nanos(charges.values().sum(), Currency::USD)

@@ -86,7 +86,8 @@ const BY_ID: [(&str, &str); 6] = [
              UNION ALL SELECT account, width || ' ' || coalesce(cost_currency, ''), -(1000003 + input + cache_read + cache_write \
                  + audio_input + image_input + tool_input + (output + reasoning + audio_output + image_output) * 7 \
                  + coalesce(charge, 0) * 13 + coalesce(cost, 0) * 17) FROM usage_records \
-                 CROSS JOIN (SELECT 'quarter' AS width UNION ALL SELECT 'hour' UNION ALL SELECT 'day') AS widths \
+                 CROSS JOIN (SELECT 'quarter' AS width UNION ALL SELECT 'hour' UNION ALL SELECT 'day' \
+                     UNION ALL SELECT 'model_quarter' UNION ALL SELECT 'model_hour' UNION ALL SELECT 'model_day') AS widths \
                  WHERE posting IS NOT NULL) AS both_sides \
          GROUP BY id, name HAVING sum(off) <> 0",
     ),

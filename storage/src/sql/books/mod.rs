@@ -6,6 +6,7 @@ mod lock;
 mod post;
 mod rows;
 mod settle;
+mod standing;
 
 use aihub_core::Result;
 use aihub_core::commerce::{Books, Posting, Settled, Settlement};

@@ -11,16 +11,13 @@ use diesel_async::RunQueryDsl;
 use super::lock::Lock as _;
 use super::rows::{Alert, Lease, LeaseMove, Move, Rollup, Standing, lines};
 use super::{SqlBooks, place, position};
-use crate::books::{Moves, posting, rollups, subjects};
+use crate::books::{Moves, passed, posting, rollups, subjects};
 use crate::sql::SqlError;
 use crate::sql::bulk::Put as _;
 use crate::sql::connection::transact;
 use crate::sql::schema::{journals, leases, postings, settlements, usage_records};
 use crate::sql::usage::Row;
 use crate::sql::values::{At, Id};
-
-/// At how many percent of what a window allows somebody is told.
-const THRESHOLDS: [i32; 2] = [80, 100];
 
 impl SqlBooks {
     pub(super) async fn take_over(&self, settlement: Settlement) -> Result<Settled, SqlError> {
@@ -136,23 +133,17 @@ fn alerts(standings: &[Standing], moves: &Moves, at: Timestamp) -> Vec<Alert> {
         let Some(more) = standing.window().and_then(|window| moves.settled.get(&window)) else { continue };
         let (before, most) = (standing.settled, standing.limit());
         let after = before + more;
-        for percent in THRESHOLDS {
-            let line = i128::from(most) * i128::from(percent);
-            let passed = i128::from(before) * 100 < line && line <= i128::from(after) * 100;
-            if most > 0 && passed {
-                alerts.push(Alert {
-                    subject: standing.subject.clone(),
-                    unit: standing.unit.clone(),
-                    span: standing.span.clone(),
-                    starts_at: standing.starts_at,
-                    percent,
-                    settled: after,
-                    most,
-                    raised_at: At(at),
-                    fired_at: None,
-                });
-            }
-        }
+        alerts.extend(passed(before, after, most).map(|percent| Alert {
+            subject: standing.subject.clone(),
+            unit: standing.unit.clone(),
+            span: standing.span.clone(),
+            starts_at: standing.starts_at,
+            percent: percent.into(),
+            settled: after,
+            most,
+            raised_at: At(at),
+            fired_at: None,
+        }));
     }
     alerts
 }

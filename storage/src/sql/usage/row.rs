@@ -282,7 +282,7 @@ fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(in crate::sql) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Internal, "A stored usage record could not be read: ask the operator")
         .with_alert()
         .with_source(error)

@@ -1,11 +1,12 @@
-//! What the stores cost: keys warm and cold, usage records by the batch, pages at any depth.
+//! What the stores cost: keys warm and cold, usage records by the batch, pages at any depth, sums over millions of calls.
 //!
-//! `bench-storage --folder DIR [--stored N] [--rounds N]`, with `AIHUB_TEST_POSTGRES_URL` leading to a Postgres; prints
+//! `bench-storage --folder DIR [--stored N] [--rounds N] [--only usage-query]`, with `AIHUB_TEST_POSTGRES_URL` leading to a Postgres; prints
 //! one table in markdown. DIR gets a SQLite file; Postgres gets a schema that is dropped at the end. `cargo xtask bench
 //! storage` starts both.
 
 mod keys;
 mod place;
+mod reports;
 mod table;
 mod usage;
 
@@ -27,12 +28,19 @@ struct Extent {
     stored: usize,
     /// How often each thing is measured; the middle one is shown.
     rounds: usize,
+    /// Whether only sums over many calls are measured.
+    only_reports: bool,
 }
 
 fn main() -> Result<(), Failure> {
-    let options = options(std::env::args().skip(1), &["folder", "stored", "rounds"])?;
+    let options = options(std::env::args().skip(1), &["folder", "stored", "rounds", "only"])?;
     let number = |name: &str, usual: usize| options.get(name).map_or(Ok(usual), |value| value.parse());
-    let extent = Extent { stored: number("stored", 1_000_000)?, rounds: number("rounds", 7)?.max(1) };
+    let only_reports = match options.get("only").map(String::as_str) {
+        None => false,
+        Some("usage-query") => true,
+        Some(other) => return Err(format!("--only knows `usage-query`, not `{other}`").into()),
+    };
+    let extent = Extent { stored: number("stored", 1_000_000)?, rounds: number("rounds", 7)?.max(1), only_reports };
     if extent.stored <= keys::DEEPEST {
         return Err(format!("--stored needs more than {}: that is how deep pages are read", keys::DEEPEST).into());
     }
@@ -57,6 +65,9 @@ async fn run(folder: &Path, server: &str, extent: Extent) -> Result<Table, Failu
 }
 
 async fn on(place: &impl Place, extent: Extent, rows_goal: u64, table: &mut Table) -> Result<(), Failure> {
-    keys::measure(place, extent.stored, table).await?;
-    usage::measure(place, rows_goal, table).await
+    if !extent.only_reports {
+        keys::measure(place, extent.stored, table).await?;
+        usage::measure(place, rows_goal, table).await?;
+    }
+    reports::measure(place, table).await
 }

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::reports::{CALLS, COMBINATIONS, DAYS, FIRST as FIRST_QUARTER};
 use aihub_bench::Failure;
-use aihub_core::{KeyId, Timestamp};
+use aihub_core::{AccountId, KeyId, Timestamp};
 use aihub_storage::{Database, Migrate, PoolSettings};
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
@@ -28,6 +29,9 @@ pub(crate) trait Place: Sync {
 
     /// Adds so many keys to the account that has one already, alike but for name, id and secret.
     fn fill(&self, keys: usize) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Writes the sums of ten million calls of this account.
+    fn fill_rollups(&self, account: AccountId) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Has the database look at what it holds, as it does by itself within minutes.
     fn settle(&self) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -81,6 +85,26 @@ impl Place for Sqlite {
         .await
     }
 
+    async fn fill_rollups(&self, account: AccountId) -> Result<(), Failure> {
+        let account = account.as_uuid().simple();
+        let last = DAYS * 96 * COMBINATIONS - 1;
+        let wider = wider("starts_at / (SECONDS * 1000000) * (SECONDS * 1000000)", "zeroblob(16)");
+        self.execute(format!(
+            "PRAGMA busy_timeout = 60000; PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; BEGIN IMMEDIATE;
+             WITH RECURSIVE all_of_them(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM all_of_them WHERE n < {last})
+             INSERT INTO usage_rollups
+             SELECT unhex('{account}'), 'quarter', ({FIRST_QUARTER} + n / {COMBINATIONS} * 900) * 1000000,
+                 unhex(printf('%032x', n / 36 % 5)), 'vendor/model-' || (n / 6 % 6),
+                 CASE n / 3 % 2 WHEN 0 THEN 'chat' ELSE 'embedding' END,
+                 CASE n % 3 WHEN 0 THEN 200 WHEN 1 THEN 429 ELSE 500 END,
+                 'USD', {CALLS}, 9000, 4000, 3000, 1000, 2500000, 2000000, 40000000
+             FROM all_of_them;
+             {wider}
+             COMMIT; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE);"
+        ))
+        .await
+    }
+
     async fn settle(&self) -> Result<(), Failure> {
         self.execute("PRAGMA busy_timeout = 60000; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE);".to_owned()).await
     }
@@ -129,12 +153,58 @@ impl Place for Postgres {
         .await
     }
 
+    async fn fill_rollups(&self, account: AccountId) -> Result<(), Failure> {
+        let account = account.as_uuid();
+        let last = DAYS * 96 * COMBINATIONS - 1;
+        let calls = CALLS.replace("(n % 24 < 7)", "(n % 24 < 7)::int");
+        let wider = wider(
+            "to_timestamp(floor(extract(epoch FROM starts_at) / SECONDS) * SECONDS)",
+            "'00000000-0000-0000-0000-000000000000'::uuid",
+        );
+        self.execute(&format!(
+            "INSERT INTO usage_rollups
+             SELECT '{account}', 'quarter', to_timestamp({FIRST_QUARTER} + n / {COMBINATIONS} * 900),
+                 lpad(to_hex(n / 36 % 5), 32, '0')::uuid, 'vendor/model-' || (n / 6 % 6),
+                 CASE n / 3 % 2 WHEN 0 THEN 'chat' ELSE 'embedding' END,
+                 CASE n % 3 WHEN 0 THEN 200 WHEN 1 THEN 429 ELSE 500 END,
+                 'USD', {calls}, 9000, 4000, 3000, 1000, 2500000, 2000000, 40000000
+             FROM generate_series(0, {last}) AS n;
+             {wider}"
+        ))
+        .await?;
+        self.execute("VACUUM ANALYZE usage_rollups").await?;
+        self.execute("CHECKPOINT").await
+    }
+
     async fn settle(&self) -> Result<(), Failure> {
         self.execute("VACUUM ANALYZE api_keys").await?;
         self.execute("VACUUM ANALYZE api_key_secrets").await?;
         self.execute("VACUUM ANALYZE usage_records").await?;
         self.execute("CHECKPOINT").await
     }
+}
+
+/// Hours and days from the quarters, and all of them by model alone, as settling makes them; `start` is when those of so many seconds begin.
+fn wider(start: &str, nothing: &str) -> String {
+    let one = |width: &str, seconds: &str| {
+        let start = start.replace("SECONDS", seconds);
+        format!(
+            "INSERT INTO usage_rollups
+             SELECT account, '{width}', {start}, key, model, operation, status, currency, sum(calls), sum(prompt_tokens),
+                 sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens), sum(charge), sum(cost),
+                 sum(duration_us)
+             FROM usage_rollups WHERE width = 'quarter' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;"
+        )
+    };
+    one("hour", "3600")
+        + &one("day", "86400")
+        + &format!(
+            "INSERT INTO usage_rollups
+             SELECT account, 'model_' || width, starts_at, {nothing}, model, '', 0, currency, sum(calls),
+                 sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens), sum(charge),
+                 sum(cost), sum(duration_us)
+             FROM usage_rollups GROUP BY account, width, starts_at, model, currency;"
+        )
 }
 
 fn within(server: &str, schema: &str) -> String {

@@ -60,6 +60,11 @@ impl Times {
         self.percentile(50)
     }
 
+    /// As [`Times::percentile`], in milliseconds.
+    pub(crate) fn millis(&self, hundredths: usize) -> f64 {
+        self.percentile(hundredths).as_secs_f64() * 1e3
+    }
+
     /// As `median / p99 µs`.
     pub(crate) fn shown(&self) -> String {
         format!("{} / {} µs", self.median().as_micros(), self.percentile(99).as_micros())
