@@ -88,10 +88,14 @@ impl Bookkeeping {
     /// left is in the journal, and the next start goes on with it.
     pub(crate) async fn stop(self, within: Duration) {
         let all = async {
-            // Calls whose callers are gone may still be on their way to the end.
-            while self.journal.open_calls() > 0 {
-                tokio::time::sleep(Shipper::IDLE).await;
-            }
+            // Calls whose callers are gone may still be on their way to the end. One that takes longer is left to the next
+            // start, and must not take the time in which the others are booked.
+            let ended = async {
+                while self.journal.open_calls() > 0 {
+                    tokio::time::sleep(Shipper::IDLE).await;
+                }
+            };
+            drop(tokio::time::timeout(within / 2, ended).await);
             self.stop.cancel();
             drop(self.ticking.await);
             drop(self.alerting.await);

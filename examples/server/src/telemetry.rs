@@ -11,6 +11,9 @@ pub(crate) fn start(settings: &Log) -> Result<(), SettingsError> {
         SettingsError(format!("the setting `log.filter` = {:?} is wrong: {error}", settings.filter))
     })?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, such as to a file on a full disk, would be reported to the same place, and that
+    // panics: the call that logged it would end without an answer.
+    let lines = lines.log_internal_errors(false);
     match settings.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

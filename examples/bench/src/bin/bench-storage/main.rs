@@ -1,9 +1,10 @@
 //! What the stores cost: keys warm and cold, usage records by the batch, pages at any depth, sums over millions of calls.
 //!
-//! `bench-storage --folder DIR [--stored N] [--rounds N] [--only usage-query]`, with `AIHUB_TEST_POSTGRES_URL` leading to a Postgres; prints
+//! `bench-storage --folder DIR [--stored N] [--rounds N] [--only usage-query|journal]`, with `AIHUB_TEST_POSTGRES_URL` leading to a Postgres; prints
 //! one table in markdown. DIR gets a SQLite file; Postgres gets a schema that is dropped at the end. `cargo xtask bench
 //! storage` starts both.
 
+mod journal;
 mod keys;
 mod place;
 mod reports;
@@ -28,19 +29,29 @@ struct Extent {
     stored: usize,
     /// How often each thing is measured; the middle one is shown.
     rounds: usize,
-    /// Whether only sums over many calls are measured.
-    only_reports: bool,
+    /// The one thing that is measured, where not everything is.
+    only: Option<Only>,
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    /// Sums over many calls.
+    Reports,
+    /// Two ways to keep a journal.
+    Journal,
 }
 
 fn main() -> Result<(), Failure> {
     let options = options(std::env::args().skip(1), &["folder", "stored", "rounds", "only"])?;
     let number = |name: &str, usual: usize| options.get(name).map_or(Ok(usual), |value| value.parse());
-    let only_reports = match options.get("only").map(String::as_str) {
-        None => false,
-        Some("usage-query") => true,
-        Some(other) => return Err(format!("--only knows `usage-query`, not `{other}`").into()),
+    let only = match options.get("only").map(String::as_str) {
+        None => None,
+        Some("usage-query") => Some(Only::Reports),
+        Some("journal") => Some(Only::Journal),
+        Some(other) => return Err(format!("--only knows `usage-query` and `journal`, not `{other}`").into()),
     };
-    let extent = Extent { stored: number("stored", 1_000_000)?, rounds: number("rounds", 7)?.max(1), only_reports };
+    let extent = Extent { stored: number("stored", 1_000_000)?, rounds: number("rounds", 7)?.max(1), only };
     if extent.stored <= keys::DEEPEST {
         return Err(format!("--stored needs more than {}: that is how deep pages are read", keys::DEEPEST).into());
     }
@@ -56,6 +67,12 @@ fn main() -> Result<(), Failure> {
 
 async fn run(folder: &Path, server: &str, extent: Extent) -> Result<Table, Failure> {
     let mut table = Table::new(Arc::new(SystemClock::new()), extent.rounds);
+    if extent.only != Some(Only::Reports) {
+        journal::measure(folder, &mut table).await?;
+    }
+    if extent.only == Some(Only::Journal) {
+        return Ok(table);
+    }
     let sqlite = Sqlite::make(folder).await?;
     on(&sqlite, extent, 50_000, &mut table).await?;
     let postgres = Postgres::make(server).await?;
@@ -65,7 +82,7 @@ async fn run(folder: &Path, server: &str, extent: Extent) -> Result<Table, Failu
 }
 
 async fn on(place: &impl Place, extent: Extent, rows_goal: u64, table: &mut Table) -> Result<(), Failure> {
-    if !extent.only_reports {
+    if extent.only.is_none() {
         keys::measure(place, extent.stored, table).await?;
         usage::measure(place, rows_goal, table).await?;
     }
