@@ -20,7 +20,7 @@
 //!   admitted, and a new segment is begun with it as soon as one can be.
 //!
 //! A SQLite file of its own was refused. It is as durable, but whoever writes has to hand over to the thread that owns it
-//! and be woken again, which costs a call more than everything else in its books (`cargo xtask bench storage`).
+//! and be woken again, twice in every call (`bench-storage --only journal` runs both).
 
 mod backlog;
 mod entry;
