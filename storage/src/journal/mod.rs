@@ -1,9 +1,9 @@
-//! A [`Journal`](aihub_core::Journal) in files: what is written survives the process.
+//! A [`Journal`] in files: what is written survives the process.
 //!
 //! # On disk
 //!
 //! A folder holds `node` (who writes here, for good), `lock` (held while somebody does) and segments, whose names are
-//! their numbers. A segment has a head ([`segment`]) and entries ([`entry`]) up to its end. A process that opens the
+//! their numbers. A segment has a head (`segment.rs`) and entries (`entry.rs`) up to its end. A process that opens the
 //! folder begins a segment of its own: nobody ever writes behind what another one left. Segments are as large as
 //! [`JournalSettings::segment_bytes`], and their room is taken when they are made, so that a full disk is found out before
 //! a call is admitted and not when it ends.
