@@ -41,7 +41,7 @@
 //!
 //! Around Meter: what runs on has to take its record and its hold along. It never refuses and never fails, so that
 //! nothing goes unrecorded above Meter. It needs no place near the vendor either: the call's
-//! [`Trail`](aihub_core::Trail) knows the offer that is being asked.
+//! [`Trail`] knows the offer that is being asked.
 //!
 //! # A wrong order
 //!
